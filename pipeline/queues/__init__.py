@@ -1,0 +1,1 @@
+"""Queues: one protocol (``protocol``), one module a kind of broker."""
