@@ -1,0 +1,362 @@
+"""The tables in their catalog, and the commit protocol that puts every batch in exactly once.
+
+A commit looks at one snapshot of the table, leaves out the batches that are already there, and
+appends the rest on that same snapshot. Somebody else's commit in between fails ours, and the look
+is taken again; an unknown outcome is treated the same, because the look tells.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import date
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import msgspec
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError, TableAlreadyExistsError
+from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual, LessThanOrEqual
+from pyiceberg.io.pyarrow import (
+    compute_statistics_plan,
+    data_file_statistics_from_parquet_metadata,
+    parquet_path_to_id_mapping,
+    pyarrow_to_schema,
+)
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.partitioning import PartitionField, PartitionFieldValue, PartitionKey, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.transforms import IdentityTransform
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipeline.errors import CatalogUnavailable, CommitConflict, Permanent, PipelineError, StorageUnavailable
+from stages.aggregate import page_batch, shard_table, write_parquet
+from stages.records import BatchId
+from stages.shard import ShardRow
+from stages.staged import Staged
+from stages.tables import PAGES, SCHEMA_VERSION, SHARDS, TABLES, TableSpec
+
+_Outcome = TypeVar("_Outcome")
+
+NAMESPACE = "serpline"
+VERSION_PROPERTY = "serpline.schema-version"
+COMMIT_TRIES = 20
+
+RESULTS_A_COMMIT = 300_000
+"""Results of one commit: a file of about 27 MB, and 200 MB of memory while it is made."""
+
+_Partition = tuple[str, str, int]
+"""Run date, source and part: where the rows of one batch go."""
+
+_PROPERTIES = {
+    "format-version": "2",
+    # The library's own retry would append on a newer snapshot than the one that was looked at.
+    "commit.retry.num-retries": "0",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+    VERSION_PROPERTY: str(SCHEMA_VERSION),
+}
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """What a commit did: pages and results added, and pages that were in the table already."""
+
+    pages: int = 0
+    results: int = 0
+    already: int = 0
+
+
+class _Piece(msgspec.Struct, frozen=True):
+    """One batch on its way into the table: who it is, and its pages in Arrow."""
+
+    id: BatchId
+    results: int
+    rows: pa.RecordBatch
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """What the tables say of a run: its shard rows, and its pages by status."""
+
+    shards: tuple[ShardRow, ...]
+    pages: dict[str, int]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every part was sharded and every task ended as exactly one page."""
+        sharded = bool(self.shards) and len(self.shards) == self.shards[0].parts
+        return sharded and sum(self.pages.values()) == sum(row.tasks for row in self.shards)
+
+
+def open_folder_catalog(lake: Path) -> Catalog:
+    """The catalog of a lake on this machine: SQLite beside the tables' folder."""
+    with _translated():
+        lake.mkdir(parents=True, exist_ok=True)
+        return SqlCatalog(
+            NAMESPACE,
+            uri=f"sqlite:///{lake / 'catalog.sqlite3'}",
+            warehouse=(lake / "tables").as_uri(),
+        )
+
+
+class Tables:
+    """The tables of one lake. One object belongs to one thread."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._catalog = catalog
+        self._sleep = sleep
+        self._jitter = jitter
+        self._tables: dict[str, Table] = {}
+
+    def create(self) -> None:
+        """Make the tables that do not exist yet."""
+        with _translated():
+            with suppress(NamespaceAlreadyExistsError):
+                self._catalog.create_namespace(NAMESPACE)
+            for spec in TABLES:
+                self._table(spec)
+
+    def append_pages(self, staged: Iterable[Staged]) -> Committed:
+        """Commit the pages of these batches, each batch exactly once whoever else commits it."""
+        total = Committed()
+        waiting: dict[_Partition, list[_Piece]] = defaultdict(list)
+        results = 0
+        for one in staged:
+            batch = one.header.batch
+            if one.header.pages:
+                # Into Arrow at once: the decoded lists take three times its memory.
+                piece = _Piece(one.header.id, one.header.results, page_batch(one))
+                waiting[batch.run_date, batch.source, batch.part].append(piece)
+                results += one.header.results
+            if results >= RESULTS_A_COMMIT:
+                total = self._commit_all(waiting, total)
+                results = 0
+        return self._commit_all(waiting, total)
+
+    def append_shards(self, rows: Sequence[ShardRow]) -> int:
+        """Commit these shard rows, each once; gives how many were new."""
+        added = 0
+        for run_date in sorted({row.run_date for row in rows}):
+            of_day = {(row.run_id, row.part): row for row in rows if row.run_date == run_date}
+
+            def attempt(of_day: dict[tuple[str, int], ShardRow] = of_day, run_date: str = run_date) -> int:
+                table = self._fresh(SHARDS)
+                where = _equal("run_date", run_date)
+                there = _rows(table, where, ("run_id", "part"))
+                missing = [row for key, row in of_day.items() if key not in there]
+                if missing:
+                    partition = (date.fromisoformat(run_date),)
+                    self._append(table, [_data_file(table, SHARDS, shard_table(missing), partition)])
+                return len(missing)
+
+            added += self._retried(attempt)
+        return added
+
+    def ledger(self, run_id: str, run_date: str) -> Ledger:
+        """The state of a run, by one streamed pass over its day."""
+        with _translated():
+            where = And(_equal("run_date", run_date), _equal("run_id", run_id))
+            statuses = Counter(
+                {
+                    status: count
+                    for (status,), count in _counted(self._fresh(PAGES), where, ("status",)).items()
+                }
+            )
+            names = tuple(ShardRow.__struct_fields__)
+            rows = _rows(self._fresh(SHARDS), where, names)
+        shards = sorted(
+            (ShardRow(**{**dict(zip(names, row, strict=True)), "run_date": run_date}) for row in rows),
+            key=lambda row: row.part,
+        )
+        return Ledger(tuple(shards), dict(statuses))
+
+    def _commit_all(self, waiting: dict[_Partition, list[_Piece]], total: Committed) -> Committed:
+        for partition in list(waiting):
+            done = self._commit(partition, waiting.pop(partition))
+            total = Committed(
+                total.pages + done.pages, total.results + done.results, total.already + done.already
+            )
+        return total
+
+    def _commit(self, partition: _Partition, pieces: list[_Piece]) -> Committed:
+        written: dict[frozenset[BatchId], DataFile] = {}
+
+        def attempt() -> Committed:
+            table = self._fresh(PAGES)
+            there = self._batches_there(table, partition, [piece.id for piece in pieces])
+            missing = {piece.id: piece for piece in pieces if piece.id not in there}
+            pages = sum(piece.rows.num_rows for piece in missing.values())
+            if missing:
+                ids = frozenset(missing)
+                if ids not in written:
+                    rows = pa.Table.from_batches([piece.rows for piece in missing.values()])
+                    values = (date.fromisoformat(partition[0]), *partition[1:])
+                    written[ids] = _data_file(table, PAGES, rows, values, sort=("keyword", "page"))
+                self._append(table, [written[ids]])
+            given = sum(piece.rows.num_rows for piece in pieces)
+            return Committed(pages, sum(piece.results for piece in missing.values()), given - pages)
+
+        return self._retried(attempt)
+
+    def _batches_there(self, table: Table, partition: _Partition, ids: list[BatchId]) -> set[BatchId]:
+        """Which of these batches the table holds, streamed over integers of their partition."""
+        run_date, source, part = partition
+        numbers = [one.batch_no for one in ids]
+        there: set[BatchId] = set()
+        for run_id in {one.run_id for one in ids}:
+            where: BooleanExpression = And(
+                _equal("run_date", run_date),
+                _equal("source", source),
+                _equal("part", part),
+                _equal("run_id", run_id),
+                _between("batch_no", min(numbers), max(numbers)),
+            )
+            found = _rows(table, where, ("batch_no", "cut"))
+            there.update(BatchId(run_id, part, batch_no, cut) for batch_no, cut in found)
+        return there
+
+    def _append(self, table: Table, files: list[DataFile]) -> None:
+        with table.transaction() as transaction, transaction.update_snapshot().fast_append() as append:
+            for file in files:
+                append.append_data_file(file)
+
+    def _retried(self, attempt: Callable[[], _Outcome]) -> _Outcome:
+        """Look and append until nobody came in between, waiting a little longer each time."""
+        for tried in range(COMMIT_TRIES):
+            try:
+                with _translated():
+                    return attempt()
+            except CommitConflict:
+                self._sleep(min(2.0, 0.02 * 2**tried) * (0.5 + self._jitter()))
+        raise CommitConflict(
+            f"{COMMIT_TRIES} commits in a row lost to others; the batches wait in their queue"
+        )
+
+    def _fresh(self, spec: TableSpec) -> Table:
+        return self._table(spec).refresh()
+
+    def _table(self, spec: TableSpec) -> Table:
+        if spec.name not in self._tables:
+            self._tables[spec.name] = _open_table(self._catalog, spec)
+        return self._tables[spec.name]
+
+
+def _open_table(catalog: Catalog, spec: TableSpec) -> Table:
+    name = (NAMESPACE, spec.name)
+    if not catalog.table_exists(name):
+        schema = pyarrow_to_schema(spec.schema)
+        with suppress(TableAlreadyExistsError):
+            catalog.create_table(
+                name, schema, partition_spec=_partition_spec(schema, spec), properties=_PROPERTIES
+            )
+    table = catalog.load_table(name)
+    version = int(table.properties.get(VERSION_PROPERTY, "1"))
+    if version > SCHEMA_VERSION:
+        raise Permanent(
+            f"table {spec.name} has version {version}, this code knows {SCHEMA_VERSION}: use a newer serpline"
+        )
+    return table
+
+
+def _partition_spec(schema: Schema, spec: TableSpec) -> PartitionSpec:
+    return PartitionSpec(
+        *(
+            PartitionField(schema.find_field(name).field_id, 1000 + at, IdentityTransform(), name)
+            for at, name in enumerate(spec.partition)
+        )
+    )
+
+
+def _data_file(
+    table: Table, spec: TableSpec, rows: pa.Table, partition: tuple[Any, ...], sort: Sequence[str] = ()
+) -> DataFile:
+    """Write one Parquet file into the table's folder and describe it; no snapshot names it yet."""
+    schema = table.schema()
+    key = PartitionKey(
+        [
+            PartitionFieldValue(field, value)
+            for field, value in zip(table.spec().fields, partition, strict=True)
+        ],
+        table.spec(),
+        schema,
+    )
+    path = f"{table.location()}/data/{key.to_path()}/{uuid4()}.parquet"
+    output = table.io.new_output(path)
+    with output.create() as sink:
+        metadata = write_parquet(rows, spec.schema, sink, sort)
+    statistics = data_file_statistics_from_parquet_metadata(
+        parquet_metadata=metadata,
+        stats_columns=compute_statistics_plan(schema, table.properties),
+        parquet_column_mapping=parquet_path_to_id_mapping(schema),
+    )
+    return DataFile.from_args(
+        content=DataFileContent.DATA,
+        file_path=path,
+        file_format=FileFormat.PARQUET,
+        partition=key.partition,
+        file_size_in_bytes=len(output),
+        sort_order_id=None,
+        spec_id=table.metadata.default_spec_id,
+        equality_ids=None,
+        key_metadata=None,
+        **statistics.to_serialized_dict(),
+    )
+
+
+def _equal(column: str, value: str | int) -> BooleanExpression:
+    # The expressions' types describe their JSON form, not how they are made.
+    return EqualTo(column, value)  # type: ignore[call-arg, arg-type]
+
+
+def _between(column: str, least: int, most: int) -> BooleanExpression:
+    return And(GreaterThanOrEqual(column, least), LessThanOrEqual(column, most))  # type: ignore[call-arg, arg-type]
+
+
+def _batches(table: Table, where: BooleanExpression, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+    yield from table.scan(row_filter=where, selected_fields=columns).to_arrow_batch_reader()
+
+
+def _rows(table: Table, where: BooleanExpression, columns: tuple[str, ...]) -> set[tuple[Any, ...]]:
+    return set(_counted(table, where, columns))
+
+
+def _counted(table: Table, where: BooleanExpression, columns: tuple[str, ...]) -> Counter[tuple[Any, ...]]:
+    """The distinct rows of some columns with their counts, streamed."""
+    counts: Counter[tuple[Any, ...]] = Counter()
+    for batch in _batches(table, where, columns):
+        grouped = pa.Table.from_batches([batch]).group_by(list(columns)).aggregate([([], "count_all")])
+        names = [*columns, "count_all"]
+        for *values, count in zip(*(grouped[name].to_pylist() for name in names), strict=True):
+            counts[tuple(values)] += count
+    return counts
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except PipelineError:
+        raise
+    except CommitFailedException as error:
+        raise CommitConflict(str(error)) from error
+    except SQLAlchemyError as error:
+        raise CatalogUnavailable(
+            f"the catalog did not answer: {error.__class__.__name__}: {error}"
+        ) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            raise StorageUnavailable("the disk of the tables is full: make room and run again") from error
+        raise StorageUnavailable(f"the tables' storage failed: {error}") from error

@@ -1,0 +1,237 @@
+"""Retrieve: the tasks of one batch asked at the pacer's moments, until done, refused or out of time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from pipeline.http_client import HttpClient
+from pipeline.pacers.pacer import Pacer
+from stages.extract import Extractor
+from stages.fetch import Done, Follow, Judgement, Refused, Retry, judge_response, plan_request
+from stages.pace import GRACE, Lease, Wait
+from stages.records import Batch, Page, Request, Response, Task
+from stages.source import Source
+
+WATCH = 1.0
+"""Seconds between looks at the source's state: two after a refusal elsewhere nothing more is sent."""
+
+PATIENCE = 120.0
+"""Seconds to wait within one invocation for a lease; what takes longer waits in the queue."""
+
+BACKOFF = 2.0
+"""Seconds before a failed request is tried again, doubled for each earlier failure."""
+
+
+class Retrieved(msgspec.Struct, frozen=True):
+    """What became of a batch: pages, the tasks left undone, and how long those should wait."""
+
+    pages: list[Page]
+    left: tuple[Task, ...]
+    delay: float = 0.0
+
+
+class Retriever(msgspec.Struct, frozen=True):
+    """What asking needs; one for all batches of a source in one process."""
+
+    source: Source
+    extractor: Extractor
+    client: HttpClient
+    pacer: Pacer
+    user_agent: str
+    clock: Callable[[], float] = time.time
+    jitter: Callable[[], float] = random.random
+    on_page: Callable[[Page], None] = lambda _page: None
+    log: Any = None
+
+
+async def retrieve(batch: Batch, retriever: Retriever, deadline: Callable[[], float]) -> Retrieved:
+    """Ask for every task of a batch. ``deadline`` gives the moment to stop, which may come closer."""
+    return await _Retrieval(batch, retriever, deadline).run()
+
+
+class _Ask(msgspec.Struct):
+    """One task on its way: the request to send next, and how many were sent for it here."""
+
+    task: Task
+    request: Request
+    sent: int = 0
+    redirects: int = 0
+    first_sent_at: float = 0.0
+
+
+class _Retrieval:
+    def __init__(self, batch: Batch, retriever: Retriever, deadline: Callable[[], float]) -> None:
+        self._batch = batch
+        self._r = retriever
+        self._name = retriever.source.name
+        self._terms = retriever.source.spec.politeness
+        self._limits = retriever.source.spec.limits
+        self._deadline = deadline
+        self._pending = deque(
+            _Ask(task, plan_request(task, batch, retriever.source, retriever.user_agent))
+            for task in batch.tasks
+        )
+        self._pages: list[Page] = []
+        self._left: list[Task] = []
+        self._resume_at = 0.0
+        self._halt = asyncio.Event()
+        self._next_slot = 0
+
+    async def run(self) -> Retrieved:
+        watch = asyncio.create_task(self._watch())
+        try:
+            while self._pending and not self._halt.is_set():
+                grant = await asyncio.to_thread(
+                    self._r.pacer.lease, self._name, self._terms, len(self._pending)
+                )
+                if isinstance(grant, Lease):
+                    await self._use(grant)
+                elif not await self._wait(grant):
+                    break
+        finally:
+            watch.cancel()
+        left = (*self._left, *(ask.task for ask in self._pending))
+        return Retrieved(self._pages, left, max(0.0, self._resume_at - self._r.clock()) if left else 0.0)
+
+    async def _wait(self, grant: Wait) -> bool:
+        """Whether the wait was short enough to be spent here."""
+        now = self._r.clock()
+        if grant.reason == "rate" and grant.until - now <= PATIENCE and grant.until < self._deadline():
+            return not await self._pause(grant.until - now)
+        self._resume_at = max(self._resume_at, grant.until)
+        if grant.reason == "closed":
+            state = await asyncio.to_thread(self._r.pacer.state, self._name)
+            if state.closed_since and now - state.closed_since > self._terms.max_closed:
+                self._end_refused(state.reason)
+        return False
+
+    def _end_refused(self, reason: str) -> None:
+        """The source has been closed for longer than tasks wait: they end here, as refused."""
+        for task in [*self._left, *(ask.task for ask in self._pending)]:
+            self._end(task, Done("refused", reason), sent=0, response=None, sent_at=0.0)
+        self._left.clear()
+        self._pending.clear()
+
+    async def _use(self, grant: Lease) -> None:
+        self._next_slot = 0
+        lanes = min(self._terms.concurrency, grant.count)
+        await asyncio.gather(*(self._lane(grant) for _ in range(lanes)))
+        await asyncio.to_thread(self._r.pacer.give_back, self._name, grant, grant.count - self._next_slot)
+
+    async def _lane(self, grant: Lease) -> None:
+        """Take the lease's slots one after another; whoever is free takes the next."""
+        clock = self._r.clock
+        while self._pending and self._next_slot < grant.count and not self._halt.is_set():
+            moment = grant.slot(self._next_slot)
+            self._next_slot += 1
+            early = moment - clock()
+            if early > 0 and (await self._pause(early) or not self._pending):
+                return
+            # A slot that was missed is forfeited: used late it would bunch up with the next ones.
+            if clock() <= moment + GRACE:
+                await self._ask(self._pending.popleft(), grant)
+
+    async def _pause(self, seconds: float) -> bool:
+        """Sleep; True where everything was halted meanwhile."""
+        if seconds < WATCH / 2:
+            await asyncio.sleep(seconds)
+        else:
+            try:
+                await asyncio.wait_for(self._halt.wait(), seconds)
+            except TimeoutError:
+                pass
+        return self._halt.is_set()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH)
+            state = await asyncio.to_thread(self._r.pacer.state, self._name)
+            if state.closed_since and self._r.clock() < state.closed_until:
+                self._resume_at = max(self._resume_at, state.closed_until)
+                self._halt.set()
+            if self._r.clock() >= self._deadline():
+                self._halt.set()
+
+    async def _ask(self, ask: _Ask, grant: Lease) -> None:
+        sent_at = self._r.clock()
+        ask.first_sent_at = ask.first_sent_at if ask.first_sent_at else sent_at
+        ask.sent += 1
+        response = await self._r.client.send(ask.request, self._limits)
+        judged = judge_response(ask.task, self._r.source, self._r.extractor, response, self._r.clock())
+        if isinstance(judged, Refused):
+            await self._refused(judged)
+        elif grant.trial:
+            await self._tried(response)
+        self._apply(ask, judged, response)
+
+    async def _refused(self, judged: Refused) -> None:
+        state = await asyncio.to_thread(
+            self._r.pacer.refuse, self._name, self._terms, judged.until, judged.reason
+        )
+        if self._r.log is not None:
+            self._r.log.warning(
+                "source closed", reason=judged.reason, closed_until=round(state.closed_until, 1)
+            )
+        self._resume_at = max(self._resume_at, state.closed_until)
+        self._halt.set()
+
+    async def _tried(self, response: Response) -> None:
+        """The outcome of a trial request: any answer but a refusal reopens, silence closes again."""
+        if response.status:
+            await asyncio.to_thread(self._r.pacer.answered, self._name)
+            if self._r.log is not None:
+                self._r.log.info("source open again")
+        else:
+            await self._refused(Refused(f"trial_{response.failure}"))
+
+    def _apply(self, ask: _Ask, judged: Judgement, response: Response) -> None:
+        task = ask.task
+        if isinstance(judged, Follow):
+            if ask.redirects >= self._limits.redirects:
+                judged = Done("failed", "too_many_redirects")
+            else:
+                ask.redirects += 1
+                ask.request = msgspec.structs.replace(ask.request, method="GET", url=judged.url, body=None)
+                self._pending.appendleft(ask)
+                return
+        if isinstance(judged, Retry):
+            task = msgspec.structs.replace(task, attempts=task.attempts + 1)
+            if task.attempts >= self._limits.attempts:
+                judged = Done("failed", judged.reason)
+            else:
+                wait = BACKOFF * 2.0 ** (task.attempts - 1) * (0.5 + self._r.jitter())
+                self._resume_at = max(self._resume_at, self._r.clock() + wait)
+        elif isinstance(judged, Refused):
+            task = msgspec.structs.replace(task, refusals=task.refusals + 1)
+            if task.refusals >= self._limits.refusals:
+                judged = Done("refused", judged.reason)
+        if isinstance(judged, Done):
+            self._end(ask.task, judged, sent=ask.sent, response=response, sent_at=ask.first_sent_at)
+        else:
+            self._left.append(task)
+
+    def _end(self, task: Task, done: Done, *, sent: int, response: Response | None, sent_at: float) -> None:
+        now = self._r.clock()
+        page = Page(
+            task=task,
+            attempts=task.attempts + task.refusals + sent,
+            status=done.status,
+            reason=done.reason,
+            http_status=response.status if response is not None else 0,
+            requested_at=sent_at if sent_at else now,
+            fetched_at=now,
+            latency_ms=response.latency_ms if response is not None else 0,
+            bytes=done.bytes,
+            url=response.url if response is not None else "",
+            total_results=done.total,
+            results=done.results,
+        )
+        self._pages.append(page)
+        self._r.on_page(page)

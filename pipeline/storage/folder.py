@@ -1,0 +1,116 @@
+"""Objects as files below one folder.
+
+A file appears whole or not at all: it is written beside its place and then linked or renamed there.
+``put_new`` is a hard link, which fails where the name exists, on every local file system and NFS.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from pipeline.errors import ObjectMissing, Permanent, StorageUnavailable
+
+_WRITING = ".writing-"
+
+
+class FolderStorage:
+    """Storage in a folder, which is made when first written to."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def get(self, key: str) -> bytes:
+        """The whole object."""
+        with self._translated(key):
+            return self._path(key).read_bytes()
+
+    def find(self, key: str) -> bytes | None:
+        """The whole object, or None where there is none."""
+        try:
+            return self.get(key)
+        except ObjectMissing:
+            return None
+
+    def open(self, key: str) -> BinaryIO:
+        """The object as a seekable stream; the caller closes it."""
+        with self._translated(key):
+            return self._path(key).open("rb")
+
+    def size(self, key: str) -> int:
+        """Bytes of the object."""
+        with self._translated(key):
+            return self._path(key).stat().st_size
+
+    def put(self, key: str, body: bytes) -> None:
+        """Write the object, whatever was there."""
+        with self._translated(key), self._written(key) as (file, path):
+            file.write(body)
+            file.close()
+            Path(file.name).replace(path)
+
+    def put_new(self, key: str, body: bytes) -> bool:
+        """Write the object only where there is none; False where another was first."""
+        with self._translated(key), self._written(key) as (file, path):
+            file.write(body)
+            file.close()
+            try:
+                os.link(file.name, path)
+            except FileExistsError:
+                return False
+        return True
+
+    def put_file(self, key: str, source: BinaryIO) -> None:
+        """Write the object from a stream."""
+        with self._translated(key), self._written(key) as (file, path):
+            shutil.copyfileobj(source, file, 1 << 20)
+            file.close()
+            Path(file.name).replace(path)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """The keys that begin with ``prefix``, in order."""
+        folder = self._root / prefix.rpartition("/")[0]
+        for path in sorted(folder.rglob("*")):
+            key = path.relative_to(self._root).as_posix()
+            if key.startswith(prefix) and path.is_file() and not path.name.startswith(_WRITING):
+                yield key
+
+    def delete(self, key: str) -> None:
+        """Remove the object; a missing one is no error."""
+        with self._translated(key):
+            self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        if key.startswith("/") or ".." in key.split("/"):
+            raise Permanent(f"{key!r} is no key of this lake")
+        return self._root / key
+
+    @contextmanager
+    def _written(self, key: str) -> Iterator[tuple[BinaryIO, Path]]:
+        """A temporary file beside the key's place, gone afterwards unless it was renamed there."""
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_WRITING, delete=False) as file:
+            try:
+                yield cast("BinaryIO", file), path
+            finally:
+                Path(file.name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise ObjectMissing(f"there is no object {key} in {self._root}", key=key) from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageUnavailable(
+                    f"the disk of {self._root} is full: make room and run again"
+                ) from error
+            raise StorageUnavailable(f"{self._root}/{key}: {error.strerror}") from error

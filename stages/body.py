@@ -1,0 +1,98 @@
+"""Response bodies: inflated within a limit, and brought to UTF-8 by header, BOM or meta."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Literal
+
+from isal import isal_zlib
+
+from stages.records import Malformed
+
+ACCEPT_ENCODING = "gzip, deflate"
+"""What ``inflate`` can undo, and so what requests ask for."""
+
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
+_META = re.compile(
+    rb"<(?:meta|\?xml)[^>]{0,300}?(?:charset|encoding)\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE
+)
+_HEAD = 4096
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+
+
+class TooLarge(Malformed):
+    """The body inflates beyond the source's limit."""
+
+
+def inflate(body: bytes, content_encoding: str, limit: int) -> bytes:
+    """Undo the content encodings, the last one first; never more than ``limit`` bytes are held.
+
+    Raises ``Malformed`` for damaged, cut or unknown encodings, ``TooLarge`` above the limit.
+    """
+    for name in reversed([part.strip().lower() for part in content_encoding.split(",")]):
+        if name in ("gzip", "x-gzip"):
+            body = _inflate(body, 31, limit)
+        elif name == "deflate":
+            # RFC 9110 says zlib; some servers send the bare stream.
+            body = _inflate(body, 15 if body[:1] == b"\x78" else -15, limit)
+        elif name not in ("", "identity"):
+            raise Malformed(f"content encoding {name[:20]!r} was not asked for")
+    if len(body) > limit:
+        raise TooLarge(f"the body is larger than {limit:,} bytes")
+    return body
+
+
+def _inflate(body: bytes, window: Literal[31, 15, -15], limit: int) -> bytes:
+    inflater = isal_zlib.decompressobj(wbits=window)
+    try:
+        inflated: bytes = inflater.decompress(body, limit + 1)
+    except isal_zlib.error as error:  # type: ignore[misc]  # its stub does not say it is an exception
+        raise Malformed("the compressed body is damaged") from error
+    if len(inflated) > limit:
+        raise TooLarge(f"the body inflates beyond {limit:,} bytes")
+    if not inflater.eof:
+        raise Malformed("the compressed body ends early")
+    return inflated
+
+
+def to_utf8(body: bytes, content_type: str) -> bytes:
+    """The text as valid UTF-8 without a BOM.
+
+    The charset is the header's, else the BOM's, else the one a ``meta`` names, else UTF-8. One that
+    the bytes contradict is passed over; where none fits, what cannot be read becomes U+FFFD.
+    """
+    for bom, encoding in _BOMS:
+        if body.startswith(bom):
+            return _recoded(body[len(bom) :], encoding, "replace")
+    named = _CHARSET.search(content_type)
+    declared = [named[1]] if named is not None else []
+    if not declared or _codec(declared[0]) != "utf-8":
+        declared.extend(match[1].decode() for match in _META.finditer(body[:_HEAD]))
+    for label in [*declared, "utf-8"]:
+        encoding = _codec(label)
+        if encoding:
+            try:
+                return _recoded(body, encoding, "strict")
+            except UnicodeError:
+                declared = [found[1].decode() for found in _META.finditer(body[:_HEAD])]
+                continue
+    fallback = next((codec for label in declared if (codec := _codec(label)) not in ("", "utf-8")), "utf-8")
+    return _recoded(body, fallback, "replace")
+
+
+def _codec(label: str) -> str:
+    """The Python codec for a label; empty for an unknown one or one that is no text encoding."""
+    try:
+        found = codecs.lookup(label)
+    except LookupError:
+        return ""
+    if not getattr(found, "_is_text_encoding", True):
+        return ""
+    # As browsers do: pages that say Latin-1 mean Windows-1252.
+    return "cp1252" if found.name in ("iso8859-1", "ascii") else found.name
+
+
+def _recoded(body: bytes, encoding: str, errors: str) -> bytes:
+    text = body.decode(encoding, errors)
+    return body if encoding == "utf-8" and errors == "strict" else text.encode("utf-8", "replace")

@@ -1,0 +1,201 @@
+"""Extract: the bytes of an answer, a source's compiled rules, and out come its results."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote, urljoin
+
+import msgspec
+
+from stages.records import Result
+from stages.rules import LANGUAGES, Language
+from stages.source import AnswerSpec, FieldRule, Marks, ResultRules, SourceError
+
+_NUMBER = re.compile(r"\d[\d.,'\s\u00a0\u202f]*")
+_NOT_DIGITS = re.compile(r"\D")
+
+Value = Callable[[Any, str], str]
+"""One field of one row: takes the row and the page's URL, gives the text (empty where there is none)."""
+
+
+class Extracted(msgspec.Struct, frozen=True):
+    """What an answer says. ``refused`` and ``empty`` are only looked for where there are no results."""
+
+    results: tuple[Result, ...]
+    total: int | None
+    refused: bool = False
+    empty: bool = False
+
+
+class Extractor(msgspec.Struct, frozen=True):
+    """A source's rules, compiled."""
+
+    language: Language
+    rows: tuple[tuple[str, Callable[[Any], Any], dict[str, Value]], ...]
+    total: Value | None
+    refused: Callable[[Any, bytes], bool]
+    empty: Callable[[Any, bytes], bool]
+
+
+def compile_rules(answer: AnswerSpec) -> Extractor:
+    """Compile a source's rules once. Raises ``SourceError`` with the path of the rule that is wrong."""
+    language = LANGUAGES[answer.language]
+    return Extractor(
+        language=language,
+        rows=tuple(
+            (
+                rules.kind,
+                _at(f"answer.results[{at}].rows", language.find, rules.rows),
+                _fields(language, rules, at),
+            )
+            for at, rules in enumerate(answer.results)
+        ),
+        total=_value(language, answer.total, "answer.total") if answer.total is not None else None,
+        refused=_marked(language, answer.refused, "answer.refused"),
+        empty=_marked(language, answer.empty, "answer.empty"),
+    )
+
+
+def extract(extractor: Extractor, body: bytes, url: str, first_rank: int) -> Extracted:
+    """Read an answer in UTF-8 that came from ``url``; its first result has rank ``first_rank``.
+
+    Raises ``Malformed`` where the bytes cannot be parsed in the source's language.
+    """
+    root = extractor.language.parse(body)
+    results: list[Result] = []
+    for kind, find, fields in extractor.rows:
+        rank = first_rank
+        for row in find(root):
+            values = {name: value(row, url) for name, value in fields.items()}
+            link = values.get("url", "")
+            title = values.get("title", "")
+            if not link and not title:
+                continue
+            link = link if not link or link.startswith(("http://", "https://")) else urljoin(url, link)
+            told = values.get("rank", "")
+            results.append(
+                Result(
+                    int(told) if told.isdecimal() else rank,
+                    kind,
+                    title,
+                    link,
+                    values.get("domain") or domain(link),
+                    values.get("snippet", ""),
+                )
+            )
+            rank += 1
+    told = extractor.total(root, url) if extractor.total is not None else ""
+    total = int(told) if told.isdecimal() else None
+    if results:
+        return Extracted(tuple(results), total)
+    return Extracted((), total, refused=extractor.refused(root, body), empty=extractor.empty(root, body))
+
+
+def domain(url: str) -> str:
+    """The host of an absolute URL in lower case, without user, port and a leading ``www.``."""
+    _, found, rest = url.partition("://")
+    if not found:
+        return ""
+    host = rest.split("/", 1)[0].split("?", 1)[0].split("#", 1)[0].rpartition("@")[2]
+    if not host.startswith("["):
+        host = host.split(":", 1)[0]
+    return host.lower().removeprefix("www.")
+
+
+def _fields(language: Language, rules: ResultRules, at: int) -> dict[str, Value]:
+    return {
+        name: _value(language, rule, f"answer.results[{at}].fields.{name}")
+        for name, rule in rules.fields.items()
+    }
+
+
+def _value(language: Language, rule: str | FieldRule, path: str) -> Value:
+    rule = FieldRule(rule) if isinstance(rule, str) else rule
+    read = _at(path, language.read, rule.attribute)
+    transforms = [_transform(text) for text in rule.transforms]
+    if path == "answer.total" or path.endswith(".rank"):
+        transforms.append(_number)
+    if "join" in rule.transforms:
+        find = _at(path, language.find, rule.select)
+
+        def found_text(row: Any) -> str:
+            return " ".join(text for found in find(row) if (text := read(found)))
+
+    else:
+        find_first = _at(path, language.find_first, rule.select)
+
+        def found_text(row: Any) -> str:
+            found = find_first(row)
+            return "" if found is None else read(found)
+
+    if not transforms:
+        return lambda row, _url: found_text(row)
+
+    def value(row: Any, url: str) -> str:
+        text = found_text(row)
+        for transform in transforms:
+            text = transform(text, url)
+        return text
+
+    return value
+
+
+def _transform(text: str) -> Callable[[str, str], str]:
+    name, _, argument = text.partition(":")
+    if name == "absolute":
+        return lambda value, url: urljoin(url, value) if value else ""
+    if name == "redirect":
+        return _redirect(argument)
+    if name == "number":
+        return _number
+    if name == "regex":
+        pattern = re.compile(argument)
+        return lambda value, _url: (
+            match[1] if (match := pattern.search(value)) and match[1] is not None else ""
+        )
+    return lambda value, _url: value
+
+
+def _redirect(parameter: str) -> Callable[[str, str], str]:
+    """The target that a redirect link carries in a parameter; a link without it stays as it is."""
+    marks = (f"?{parameter}=", f"&{parameter}=")
+
+    def decode(value: str, _url: str) -> str:
+        for mark in marks:
+            _, found, rest = value.partition(mark)
+            if found:
+                return unquote(rest.split("&", 1)[0].split("#", 1)[0].replace("+", " "))
+        return value
+
+    return decode
+
+
+def _number(value: str, _url: str) -> str:
+    match = _NUMBER.search(value)
+    return _NOT_DIGITS.sub("", match[0]) if match is not None else ""
+
+
+def _marked(language: Language, marks: Marks, path: str) -> Callable[[Any, bytes], bool]:
+    selects = [_at(f"{path}.select", language.find_first, selector) for selector in marks.select]
+    texts = [text.encode() for text in marks.text]
+
+    def marked(root: Any, body: bytes) -> bool:
+        if any(text in body for text in texts):
+            return True
+        # A selector's answer counts as found unless it is absent, false or blank.
+        return any(
+            found is not None and found is not False and found != ""
+            for find in selects
+            for found in (find(root),)
+        )
+
+    return marked
+
+
+def _at(path: str, compile_one: Callable[[str], Any], text: str) -> Any:
+    try:
+        return compile_one(text)
+    except ValueError as error:
+        raise SourceError(f"Expected {error} - at `$.{path}`".replace("Expected not", "Not")) from error

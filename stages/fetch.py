@@ -1,0 +1,150 @@
+"""Fetch without the network: what to ask for a task, and what an answer means for it."""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+
+from stages.body import ACCEPT_ENCODING, TooLarge, inflate, to_utf8
+from stages.extract import Extracted, Extractor, extract
+from stages.records import Batch, Malformed, Request, Response, Result, Task
+from stages.source import Source
+from stages.template import fill
+
+MAX_RETRY_AFTER = 366 * 86_400.0
+"""Seconds; what an engine names beyond a year is garbage."""
+
+
+class Done(msgspec.Struct, frozen=True):
+    """The task ends: ``ok``, or ``failed`` with a reason."""
+
+    status: str
+    reason: str = ""
+    bytes: int = 0
+    total: int | None = None
+    results: tuple[Result, ...] = ()
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """The request failed; another one may not. It spends one of the task's attempts."""
+
+    reason: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The engine said no: it closes for everyone, ``until`` (epoch seconds) where it named a moment."""
+
+    reason: str
+    until: float | None = None
+
+
+class Follow(msgspec.Struct, frozen=True):
+    """The answer stands elsewhere on an allowed host; asking there is one more request."""
+
+    url: str
+
+
+Judgement = Done | Retry | Refused | Follow
+
+
+def plan_request(task: Task, batch: Batch, source: Source, user_agent: str) -> Request:
+    """The request that asks a source for one task. Its keyword fills one slot and nothing else."""
+    spec = source.spec
+    language, _, country = batch.locale.partition("-")
+    values = {
+        "base_url": spec.base_url.rstrip("/"),
+        "keyword": task.keyword,
+        "locale": batch.locale,
+        "language": language,
+        "country": country,
+        "device": batch.device,
+        "page": str(spec.paging.first + task.page - 1),
+        "offset": str((task.page - 1) * spec.paging.size),
+        "size": str(spec.paging.size),
+    }
+    headers = {"User-Agent": user_agent, "Accept-Encoding": ACCEPT_ENCODING, **spec.request.headers}
+    body = None
+    if source.body is not None:
+        body = fill(source.body, values, spec.request.body_format).encode()
+        form = spec.request.body_format == "form"
+        headers.setdefault(
+            "Content-Type", "application/x-www-form-urlencoded" if form else "application/json"
+        )
+    return Request(spec.request.method, fill(source.url, values, "url"), headers, body)
+
+
+def judge_response(
+    task: Task, source: Source, extractor: Extractor, response: Response, now: float
+) -> Judgement:
+    """What an answer that came at ``now`` (epoch seconds) means for the task and for the source."""
+    limits = source.spec.limits
+    if response.failure:
+        final = response.failure in ("too_large", "host_not_allowed")
+        return Done("failed", response.failure) if final else Retry(response.failure)
+    status = response.status
+    retry_after = _retry_after(response.headers.get("retry-after", ""), now)
+    if status in (403, 429, *source.spec.answer.refused.status) or (
+        status == 503 and retry_after is not None
+    ):
+        return Refused(f"http_{status}", retry_after)
+    if status in (301, 302, 303, 307, 308):
+        return _redirected(response, source)
+    if status >= 500 or status == 408:
+        return Retry(f"http_{status}")
+    if status != 200:
+        return Done("failed", f"http_{status}", len(response.body))
+    try:
+        body = inflate(response.body, response.headers.get("content-encoding", ""), limits.bytes)
+    except TooLarge:
+        return Done("failed", "too_large", len(response.body))
+    except Malformed:
+        return Retry("damaged")
+    read = _read(task, source, extractor, response, body)
+    return Refused(read.reason, retry_after) if isinstance(read, Refused) else read
+
+
+def _read(
+    task: Task, source: Source, extractor: Extractor, response: Response, body: bytes
+) -> Done | Refused:
+    first_rank = (task.page - 1) * source.spec.paging.size + 1
+    try:
+        text = to_utf8(body, response.headers.get("content-type", ""))
+        extracted: Extracted = extract(extractor, text, response.url, first_rank)
+    except Malformed:
+        return Done("failed", "unreadable", len(body))
+    if extracted.refused:
+        return Refused("refusal_page")
+    if not extracted.results and not extracted.empty:
+        # Neither rows nor the mark of an empty answer: the engine changed, and silence would hide it.
+        return Done("failed", "unreadable", len(body))
+    return Done("ok", "", len(body), extracted.total, extracted.results)
+
+
+def _redirected(response: Response, source: Source) -> Judgement:
+    target = urljoin(response.url, response.headers.get("location", ""))
+    parts = urlsplit(target)
+    if parts.scheme not in ("http", "https") or parts.netloc.lower() not in source.hosts:
+        return Done("failed", "redirected_elsewhere")
+    if parts.scheme == "http" and response.url.startswith("https:"):
+        return Done("failed", "redirected_elsewhere")
+    return Follow(target)
+
+
+def _retry_after(value: str, now: float) -> float | None:
+    """The moment that a Retry-After header names (RFC 9110, 10.2.3), in epoch seconds.
+
+    None where there is none, and for what is neither seconds nor a date, negative or beyond a year.
+    """
+    value = value.strip()
+    if not value:
+        return None
+    if value.isdecimal() and value.isascii():
+        until = now + float(value[:12])
+    else:
+        try:
+            until = parsedate_to_datetime(value).timestamp()
+        except (ValueError, TypeError, OverflowError, IndexError):
+            return None
+    return until if now <= until <= now + MAX_RETRY_AFTER else None

@@ -1,0 +1,229 @@
+"""The source file: a search engine described in TOML, decoded, checked and ready to be used."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from hashlib import blake2b
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from stages.template import Template, parse_template
+
+KINDS = ("organic", "ad", "answer", "news", "image", "video", "local")
+TRANSFORMS = ("absolute", "redirect", "number", "regex", "join", "first")
+FIELDS = ("title", "url", "snippet", "domain", "rank")
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+class SourceError(ValueError):
+    """A source file is wrong; the text names the field and what it should be."""
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file; a misspelt field is an error, not a silence."""
+
+
+class RequestSpec(_Strict, frozen=True):
+    """How to ask. ``body_format`` decides how a keyword is escaped in ``body``."""
+
+    url: str
+    method: Literal["GET", "POST"] = "GET"
+    headers: dict[str, str] = {}
+    body: str | None = None
+    body_format: Literal["form", "json"] = "form"
+
+
+class Paging(_Strict, frozen=True):
+    """Results a page, the most pages that may be asked, and what the engine calls the first page."""
+
+    size: int = 10
+    most: int = 1
+    first: int = 1
+
+
+class Politeness(_Strict, frozen=True):
+    """``rate`` in requests a second for the whole fleet, ``rest`` in seconds after a refusal that names none.
+
+    ``max_rest`` bounds the doubling on refusals in a row, ``max_closed`` how long tasks wait for a
+    source that stays closed before they end as refused.
+    """
+
+    rate: float
+    burst: int = 1
+    concurrency: int = 2
+    rest: float = 60.0
+    max_rest: float = 86_400.0
+    max_closed: float = 86_400.0
+
+
+class Limits(_Strict, frozen=True):
+    """Bounds of one task: seconds a request, bytes of a body, redirects it follows.
+
+    ``attempts`` is how many requests may fail, ``refusals`` how many may be refused.
+    """
+
+    timeout: float = 30.0
+    bytes: int = 5_000_000
+    redirects: int = 2
+    attempts: int = 3
+    refusals: int = 3
+
+
+class FieldRule(_Strict, frozen=True):
+    """Where a value stands: a selector, an attribute of what it finds (empty: its text), transforms."""
+
+    select: str
+    attribute: str = ""
+    transforms: tuple[str, ...] = ()
+
+
+class ResultRules(_Strict, frozen=True):
+    """Rows of one kind and the fields in each."""
+
+    rows: str
+    fields: dict[str, str | FieldRule]
+    kind: str = "organic"
+
+
+class Marks(_Strict, frozen=True):
+    """What a kind of answer is known by: any of these statuses, selectors or texts."""
+
+    status: tuple[int, ...] = ()
+    select: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+
+
+class AnswerSpec(_Strict, frozen=True):
+    """How to read the answer, all of it in one rule language."""
+
+    language: Literal["css", "xpath", "xml", "json"]
+    results: tuple[ResultRules, ...]
+    total: str | FieldRule | None = None
+    empty: Marks = Marks()
+    refused: Marks = Marks()
+
+
+class SourceSpec(_Strict, frozen=True, kw_only=True):
+    """A whole source file. ``kind`` is ``page`` for a results page, ``api`` for an interface."""
+
+    name: str
+    kind: Literal["page", "api"]
+    summary: str
+    base_url: str
+    allowed_hosts: tuple[str, ...] = ()
+    locales: tuple[str, ...] = ()
+    default_locale: str = "en-US"
+    notes: str = ""
+    request: RequestSpec
+    paging: Paging = Paging()
+    politeness: Politeness
+    limits: Limits = Limits()
+    answer: AnswerSpec
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A checked source: its description, the hash of its file, its templates, the hosts it may ask."""
+
+    spec: SourceSpec
+    hash: str
+    url: Template
+    body: Template | None
+    hosts: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """The source's name, as rows, queues and log lines have it."""
+        return self.spec.name
+
+
+def parse_source(text: str, *, base_url: str | None = None) -> Source:
+    """Give the source that a TOML text describes; ``base_url`` replaces the file's own.
+
+    Raises ``SourceError`` with the path of the field that is wrong.
+    """
+    try:
+        values = tomllib.loads(text)
+        spec = msgspec.convert(values, SourceSpec)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise SourceError(str(error)) from error
+    if base_url is not None:
+        spec = msgspec.structs.replace(spec, base_url=base_url)
+    _check(spec)
+    host = urlsplit(spec.base_url).netloc.lower()
+    body = spec.request.body
+    try:
+        url = parse_template(spec.request.url, "request.url")
+        filled = parse_template(body, "request.body") if body is not None else None
+    except ValueError as error:
+        raise SourceError(str(error)) from error
+    return Source(
+        spec=spec,
+        hash=blake2b(text.encode(), digest_size=8).hexdigest(),
+        url=url,
+        body=filled,
+        hosts=frozenset({host, *(allowed.lower() for allowed in spec.allowed_hosts)}),
+    )
+
+
+def _check(spec: SourceSpec) -> None:
+    """What types cannot say: ranges, names, and that a keyword stays in its slot."""
+    _need(_NAME.fullmatch(spec.name), "name", "lower-case letters, digits and _, a letter first, at most 40")
+    base = urlsplit(spec.base_url)
+    _need(base.scheme in ("http", "https") and base.hostname, "base_url", "an http(s) address with a host")
+    _need(
+        spec.request.url.startswith("{base_url}/"),
+        "request.url",
+        "{base_url}/ first: a keyword names no host",
+    )
+    asks = spec.request.url + (spec.request.body if spec.request.body is not None else "")
+    _need(asks.count("{keyword}") == 1, "request", "{keyword} exactly once, in url or body")
+    for name, value in spec.request.headers.items():
+        _need("{" not in value, f"request.headers.{name}", "plain text: a header has no slots")
+    pace = spec.politeness
+    _need(0 < pace.rate <= 1_000_000, "politeness.rate", "above 0 requests a second")
+    _need(1 <= pace.burst <= 10_000, "politeness.burst", "1 to 10,000")
+    _need(1 <= pace.concurrency <= 1_000, "politeness.concurrency", "1 to 1,000")
+    _need(pace.rest > 0 and pace.max_rest >= pace.rest, "politeness.rest", "above 0 and at most max_rest")
+    _need(spec.paging.size >= 1 and spec.paging.most >= 1, "paging", "size and most of at least 1")
+    limits = spec.limits
+    _need(limits.timeout > 0, "limits.timeout", "above 0 seconds")
+    _need(1_000 <= limits.bytes <= 100_000_000, "limits.bytes", "1 kB to 100 MB")
+    _need(0 <= limits.redirects <= 5, "limits.redirects", "0 to 5")
+    _need(
+        1 <= limits.attempts <= 10 and 1 <= limits.refusals <= 10,
+        "limits",
+        "attempts and refusals of 1 to 10",
+    )
+    _need(spec.answer.results, "answer.results", "at least one set of rows")
+    for at, rules in enumerate(spec.answer.results):
+        path = f"answer.results[{at}]"
+        _need(rules.kind in KINDS, f"{path}.kind", f"one of {', '.join(KINDS)}")
+        _need("title" in rules.fields or "url" in rules.fields, f"{path}.fields", "a title or a url")
+        for name, rule in rules.fields.items():
+            _need(name in FIELDS, f"{path}.fields.{name}", f"one of {', '.join(FIELDS)}")
+            _check_transforms(rule, f"{path}.fields.{name}")
+    _check_transforms(spec.answer.total, "answer.total")
+
+
+def _check_transforms(rule: str | FieldRule | None, path: str) -> None:
+    if not isinstance(rule, FieldRule):
+        return
+    for transform in rule.transforms:
+        name, _, argument = transform.partition(":")
+        _need(name in TRANSFORMS, f"{path}.transforms", f"each one of {', '.join(TRANSFORMS)}")
+        _need(argument or name not in ("redirect", "regex"), f"{path}.transforms", f"{name}:<argument>")
+        if name == "regex":
+            try:
+                groups = re.compile(argument).groups
+            except re.error as error:
+                raise SourceError(f"a regular expression ({error}) - at `$.{path}.transforms`") from error
+            _need(groups == 1, f"{path}.transforms", "a regular expression with one group")
+
+
+def _need(holds: object, path: str, expected: str) -> None:
+    if not holds:
+        raise SourceError(f"Expected {expected} - at `$.{path}`")

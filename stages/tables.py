@@ -1,0 +1,88 @@
+"""The tables: one schema for every place, and how their Parquet files are laid out.
+
+A column is only ever added, at the end, and may be null in older files. ``SCHEMA_VERSION`` grows
+with it; code refuses a table that is newer than itself.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+ROWS_A_GROUP = 2_000
+"""Pages of a row group: about 20,000 results, so that one keyword's look-up reads half a megabyte."""
+
+_Fields = list[tuple[int, str, pa.DataType]]
+"""Iceberg's field id, by which readers find a column in a file, with its name and type."""
+
+
+def _numbered(fields: _Fields) -> list[pa.Field[pa.DataType]]:
+    return [pa.field(name, kind, metadata={"PARQUET:field_id": str(number)}) for number, name, kind in fields]
+
+
+_RESULT: _Fields = [
+    (26, "rank", pa.int32()),
+    (27, "kind", pa.string()),
+    (28, "title", pa.string()),
+    (29, "url", pa.string()),
+    (30, "domain", pa.string()),
+    (31, "snippet", pa.string()),
+]
+RESULT = pa.struct(_numbered(_RESULT))
+
+
+class TableSpec(msgspec.Struct, frozen=True):
+    """A table: its name, its columns, and the columns that partition it by their value."""
+
+    name: str
+    schema: pa.Schema
+    partition: tuple[str, ...]
+
+
+_PAGES: _Fields = [
+    (1, "run_id", pa.string()),
+    (2, "task_id", pa.string()),
+    (3, "part", pa.int32()),
+    (4, "batch_no", pa.int32()),
+    (5, "cut", pa.int32()),
+    (6, "run_date", pa.date32()),
+    (7, "source", pa.string()),
+    (8, "locale", pa.string()),
+    (9, "device", pa.string()),
+    (10, "keyword", pa.string()),
+    (11, "page", pa.int32()),
+    (12, "status", pa.string()),
+    (13, "reason", pa.string()),
+    (14, "http_status", pa.int32()),
+    (15, "attempts", pa.int32()),
+    (16, "requested_at", pa.timestamp("us")),
+    (17, "fetched_at", pa.timestamp("us")),
+    (18, "latency_ms", pa.int32()),
+    (19, "bytes", pa.int64()),
+    (20, "url", pa.string()),
+    (21, "total_results", pa.int64()),
+    (22, "results", pa.list_(pa.field("element", RESULT, metadata={"PARQUET:field_id": "25"}))),
+    (23, "raw_key", pa.string()),
+    (24, "lane", pa.string()),
+]
+
+_SHARDS: _Fields = [
+    (1, "run_id", pa.string()),
+    (2, "run_date", pa.date32()),
+    (3, "file", pa.string()),
+    (4, "part", pa.int32()),
+    (5, "parts", pa.int32()),
+    (6, "lines", pa.int64()),
+    (7, "kept", pa.int64()),
+    (8, "rejected", pa.int64()),
+    (9, "duplicates", pa.int64()),
+    (10, "tasks", pa.int64()),
+    (11, "batches", pa.int64()),
+    (12, "refused", pa.string()),
+]
+
+PAGES = TableSpec("pages", pa.schema(_numbered(_PAGES)), partition=("run_date", "source", "part"))
+SHARDS = TableSpec("shards", pa.schema(_numbered(_SHARDS)), partition=("run_date",))
+TABLES = (PAGES, SHARDS)
