@@ -1,0 +1,1 @@
+"""The practice engine: what it finds, how its pages read, how it misbehaves."""
