@@ -7,6 +7,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -143,10 +144,8 @@ class _Retrieval:
         if seconds < WATCH / 2:
             await asyncio.sleep(seconds)
         else:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._halt.wait(), seconds)
-            except TimeoutError:
-                pass
         return self._halt.is_set()
 
     async def _watch(self) -> None:

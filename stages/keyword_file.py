@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -15,6 +15,9 @@ from stages.text_blocks import SHOWN, Block, Reject, inflate, text_blocks
 FORMATS = ("txt", "csv", "tsv", "jsonl", "parquet")
 COMPRESSIONS = ("gz", "zst")
 COLUMNS = ("keyword", "source", "locale", "device", "pages")
+
+SAMPLED = 16
+"""Pieces of a file by which its number of lines is judged."""
 
 MAX_JOINED = 20
 """Lines that one quoted CSV record may span before its first quote is taken for a stray one."""
@@ -70,6 +73,24 @@ def read_rows(stream: BinaryIO, name: str, size: int) -> Iterator[Block | Rows]:
         yield from map(_json_rows, blocks)
     else:
         yield from _table(blocks, "\t" if kind == "tsv" else "")
+
+
+def count_lines(stream: BinaryIO, name: str, size: int) -> int:
+    """About how many lines a file has, judged by its beginning; exact for small and Parquet files.
+
+    Raises ``Malformed`` where the beginning shows that it is no keyword file.
+    """
+    if file_format(name)[0] == "parquet":
+        return int(_open_parquet(stream)[0].metadata.num_rows)
+    lines = 0
+    for at, piece in enumerate(read_rows(stream, name, size)):
+        if isinstance(piece, Rows):
+            lines += len(piece.rows) + len(piece.rejects)
+        else:
+            lines += len(piece.lines)
+        if at >= SAMPLED:
+            return lines * size // max(1, stream.tell())
+    return lines
 
 
 def _json_rows(block: Block) -> Rows:
@@ -168,22 +189,27 @@ def _fields(text: str, delimiter: str) -> list[str] | None:
         return None if "unexpected end" in str(error) else []
 
 
-def _parquet(stream: BinaryIO) -> Iterator[Rows]:
+def _open_parquet(stream: BinaryIO) -> tuple[Any, list[str]]:
+    """The opened file and which of our columns it has."""
     # Only here: the functions that shard on AWS carry no pyarrow unless Parquet lists are wanted.
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
         file = pq.ParquetFile(stream)
-        present = _columns(list(file.schema_arrow.names))
+        return file, [name for _, name in _columns(list(file.schema_arrow.names))]
     except pa.ArrowException as error:
         raise Malformed("this is no Parquet file, or a damaged one") from error
+
+
+def _parquet(stream: BinaryIO) -> Iterator[Rows]:
+    file, present = _open_parquet(stream)
     number = 1
-    batches = file.iter_batches(batch_size=10_000, columns=[name for _, name in present])
+    batches = file.iter_batches(batch_size=10_000, columns=present)
     while True:
         try:
             batch = next(batches, None)
-        except (pa.ArrowException, OSError):
+        except (ValueError, OSError):  # what Arrow raises for damaged pages
             yield Rows([], (Reject(number, "damaged", ""),))
             return
         if batch is None:

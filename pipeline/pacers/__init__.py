@@ -1,1 +1,1 @@
-"""Pacers: one rate for the whole fleet. ``pacer`` applies the arithmetic, each other module stores a state."""
+"""Pacers: one rate for the whole fleet. ``pacer`` does the arithmetic, the others keep a state."""

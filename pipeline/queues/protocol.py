@@ -16,8 +16,23 @@ MAX_DELAY = 900.0
 """The longest delay in seconds that every broker honours (SQS's limit)."""
 
 
+DEAD_SUFFIX = ".dead"
+"""A dead-letter queue is named after its queue, with this at the end."""
+
+
+def checked_delay(delay: float) -> float:
+    """The delay, where less than nothing is nothing; ``ValueError`` if a broker could not honour it."""
+    if not delay <= MAX_DELAY:
+        raise ValueError(f"a delay of {delay} s is beyond {MAX_DELAY:.0f} s: keep it in the backlog instead")
+    return max(0.0, delay)
+
+
 class Received(msgspec.Struct, frozen=True):
-    """One delivery: the body as sent, which delivery this is (1 = the first), and its receipt."""
+    """One delivery: the body as sent, which delivery this is (1 = the first), and its receipt.
+
+    The receipt is the broker's own, and good for this process only. Memory and kombu receipts have a
+    ``reason``: why the message was buried, when it comes from a dead-letter queue.
+    """
 
     body: bytes
     receives: int
@@ -40,28 +55,42 @@ class Queue(Protocol):
     name: str
 
     def send(self, bodies: Sequence[bytes], *, delay: float = 0.0) -> None:
-        """Put the bodies at the back; they become visible after ``delay`` seconds (≤ 900)."""
+        """Put the bodies at the back; they become visible after ``delay`` seconds (≤ 900).
+
+        Returning means stored. After an error some of the bodies may have been stored: send all again.
+        Raises ``ValueError`` for a delay beyond ``MAX_DELAY``.
+        """
 
     def receive(self, most: int, *, wait: float) -> list[Received]:
-        """Give up to ``most`` messages, waiting at most ``wait`` seconds for the first one."""
+        """Give up to ``most`` messages, waiting at most ``wait`` seconds for the first one.
+
+        Never gives a message before it is due, and one that is not due yet delays none behind it.
+        """
 
     def ack(self, received: Received) -> None:
         """Done: forget this delivery. An unknown or stale receipt is not an error."""
 
     def release(self, received: Received, *, delay: float = 0.0) -> None:
-        """Failed: deliver again after ``delay`` seconds, or bury it when its receives are spent."""
+        """Failed: deliver again after ``delay`` seconds, or bury it when its receives are spent.
+
+        A stale receipt is not an error here either: the message is then with somebody else.
+        """
 
     def bury(self, received: Received, *, reason: str) -> None:
         """Will never succeed: move it to the dead-letter queue now, with the reason."""
 
     def dead(self) -> Queue:
-        """The dead-letter queue of this queue; its messages' bodies are unchanged."""
+        """The dead-letter queue of this queue; its messages' bodies are unchanged.
+
+        It has no dead-letter queue but itself: however often its messages are received, they stay until
+        they are acknowledged.
+        """
 
     def depth(self) -> Depth:
         """How much is waiting and in flight, as well as the broker knows."""
 
     def close(self) -> None:
-        """Give back connections; unacknowledged messages return to the queue."""
+        """Give back connections; unacknowledged messages return to the queue, their delivery counted."""
 
 
 class Broker(Protocol):

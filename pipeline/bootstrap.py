@@ -1,0 +1,85 @@
+"""Bootstrap: the one place that builds clients and decides which kind of each a place has."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.errors import Misuse
+from pipeline.metrics import MemoryMetrics, Metrics
+from pipeline.pacers.folder import FolderPaceStore
+from pipeline.pacers.pacer import Pacer
+from pipeline.queues.memory import MemoryBroker
+from pipeline.queues.names import Queues
+from pipeline.settings import Settings
+from pipeline.source_files import LoadedSource, load_sources, user_agent
+from pipeline.storage.folder import FolderStorage
+from pipeline.storage.protocol import Storage
+
+MAX_RECEIVES = 5
+"""Deliveries of a message before it goes to the dead-letter queue."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where stages run: a lake, its pacer, the sources, and queues that each thread opens for itself."""
+
+    lake: Path
+    storage: Storage
+    pacer: Pacer
+    sources: Mapping[str, LoadedSource]
+    open_queues: Callable[[], Queues]
+    metrics: Metrics
+    user_agent: str
+    contact: str
+    clock: Callable[[], float] = time.time
+
+
+def open_place(
+    settings: Settings, *, lake: Path, broker: str = "", base_urls: Mapping[str, str] | None = None
+) -> Place:
+    """A lake on this machine, with queues in this process or, given a URL, on a broker.
+
+    Raises ``Misuse`` for a wrong source file or a broker URL of no known kind.
+    """
+    lake = lake.expanduser().absolute()
+    return Place(
+        lake=lake,
+        storage=FolderStorage(lake),
+        pacer=Pacer(FolderPaceStore(lake), time.time),
+        sources=load_sources(Path(settings.sources) if settings.sources else None, base_urls),
+        open_queues=_queue_opener(broker, settings.name),
+        metrics=MemoryMetrics(),
+        user_agent=user_agent(version("serpline"), settings.contact),
+        contact=settings.contact,
+    )
+
+
+def _queue_opener(broker: str, name: str) -> Callable[[], Queues]:
+    if not broker:
+        shared = MemoryBroker(max_receives=MAX_RECEIVES)
+        return lambda: Queues(shared, name)
+    if broker.partition("://")[0] not in ("redis", "rediss", "amqp", "amqps"):
+        raise Misuse("--broker takes a URL that begins with redis:// or amqp://")
+    # Only workers on a broker need kombu; it takes a tenth of a second to import.
+    from pipeline.queues.kombu import KombuBroker  # noqa: PLC0415
+
+    return lambda: Queues(KombuBroker(broker, max_receives=MAX_RECEIVES), name)
+
+
+def new_runner() -> asyncio.Runner:
+    """An event loop for one thread: uvloop's where it is installed."""
+    return asyncio.Runner(loop_factory=_loop_factory())
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,137 @@
+"""``serpline sources``: which sources there are, what they say, and one question tried."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.table import Table
+
+from pipeline.cli.engine_process import practice_base_urls, require_practice_engine
+from pipeline.cli.screen import console
+from pipeline.errors import Misuse
+from pipeline.http_client import AiohttpClient
+from pipeline.settings import Settings
+from pipeline.source_files import LoadedSource, check_contact, load_sources, pick_source, user_agent
+from stages.fetch import Done, judge_response, plan_request
+from stages.keywords import normalise, objection
+from stages.records import Batch, Request, Response, Task
+from stages.run import canonical_locale
+
+
+def add(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the command's words to the parser."""
+    parser = commands.add_parser("sources", parents=[common], help="list, show or try sources")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", parents=[common], help="every source, a line each")
+    listing.set_defaults(command=list_sources)
+    show = actions.add_parser("show", parents=[common], help="a source's file as it is used")
+    show.add_argument("name")
+    show.set_defaults(command=show_source)
+    trial = actions.add_parser("try", parents=[common], help="ask one question; nothing is stored")
+    trial.add_argument("name")
+    trial.add_argument("keyword")
+    trial.add_argument("--locale")
+    trial.add_argument("--page", type=int, default=1)
+    trial.add_argument("--practice", action="store_true", help="start the practice engine for this question")
+    trial.set_defaults(command=try_source)
+
+
+def list_sources(_arguments: argparse.Namespace, settings: Settings) -> int:
+    """Print every source with its rate and what it is."""
+    table = Table("source", "kind", "rules", "requests/s", "pages", "summary", box=None, pad_edge=False)
+    for name, loaded in sorted(_load(settings).items()):
+        spec = loaded.source.spec
+        table.add_row(
+            name,
+            spec.kind,
+            spec.answer.language,
+            f"{spec.politeness.rate:g}",
+            str(spec.paging.most),
+            spec.summary,
+        )
+    console().print(table)
+    return 0
+
+
+def show_source(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Print a source as it is used, every default filled in."""
+    loaded = pick_source(_load(settings), arguments.name)
+    print(msgspec.json.format(msgspec.json.encode(loaded.source.spec), indent=2).decode())
+    print(f"# from {loaded.file}, hash {loaded.source.hash}")
+    return 0
+
+
+def try_source(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Ask one question and print the request, the judgement and the rows."""
+    with ExitStack() as stack:
+        base_urls = stack.enter_context(practice_base_urls()) if arguments.practice else {}
+        loaded = pick_source(_load(settings, base_urls), arguments.name)
+        source = loaded.source
+        check_contact(source, settings.contact)
+        if not arguments.practice:
+            require_practice_engine(source)
+        batch = _batch(arguments, loaded)
+        request = plan_request(
+            batch.tasks[0], batch, source, user_agent(version("serpline"), settings.contact)
+        )
+        response = asyncio.run(_send(request, loaded))
+    judged = judge_response(batch.tasks[0], source, loaded.extractor, response, time.time())
+    _print_exchange(request, response)
+    print(f"judged: {_in_words(judged)}")
+    if isinstance(judged, Done) and judged.results:
+        table = Table("rank", "kind", "title", "url", "snippet", box=None, pad_edge=False)
+        for result in judged.results:
+            table.add_row(str(result.rank), result.kind, result.title, result.url, result.snippet)
+        console().print(table)
+    return 0 if isinstance(judged, Done) and judged.status == "ok" else 1
+
+
+async def _send(request: Request, loaded: LoadedSource) -> Response:
+    client = AiohttpClient()
+    try:
+        return await client.send(request, loaded.source.spec.limits)
+    finally:
+        await client.close()
+
+
+def _batch(arguments: argparse.Namespace, loaded: LoadedSource) -> Batch:
+    spec = loaded.source.spec
+    keyword = normalise(arguments.keyword)
+    if reason := objection(keyword):
+        raise Misuse(f"{arguments.keyword!r} is no keyword: {reason}")
+    locale = canonical_locale(arguments.locale if arguments.locale is not None else spec.default_locale)
+    if locale is None:
+        raise Misuse(f"{arguments.locale!r} is no locale; write language and country, as in en-US")
+    if not 1 <= arguments.page <= spec.paging.most:
+        raise Misuse(f"--page must be 1 to {spec.paging.most} for source {spec.name}")
+    return Batch("try", "1970-01-01", 0, 1, spec.name, locale, "desktop", (Task(keyword, arguments.page),))
+
+
+def _print_exchange(request: Request, response: Response) -> None:
+    print(f"{request.method} {request.url}")
+    for name, value in request.headers.items():
+        print(f"  {name}: {value}")
+    if request.body is not None:
+        print(f"  {request.body.decode()}")
+    got = response.failure if response.failure else f"HTTP {response.status}"
+    print(f"answer: {got}, {len(response.body):,} bytes in {response.latency_ms} ms")
+
+
+def _in_words(judged: Any) -> str:
+    kind = type(judged).__name__.lower()
+    if isinstance(judged, Done):
+        total = f", about {judged.total:,} in all" if judged.total is not None else ""
+        reason = f" ({judged.reason})" if judged.reason else ""
+        return f"{judged.status}{reason}, {len(judged.results)} results{total}"
+    return f"{kind}: {', '.join(str(value) for value in msgspec.structs.astuple(judged) if value)}"
+
+
+def _load(settings: Settings, base_urls: Any = None) -> dict[str, LoadedSource]:
+    return load_sources(Path(settings.sources) if settings.sources else None, base_urls)

@@ -1,0 +1,125 @@
+"""A whole run on this machine: the three stages as threads on queues in memory, until all is accounted for.
+
+Nothing but the lake remembers: after a kill, the same command shards the same batches again, fetch
+finds what was staged, aggregate finds what was committed, and only what is missing is asked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline import keys
+from pipeline.bootstrap import Place
+from pipeline.catalog import Ledger, Tables, open_folder_catalog
+from pipeline.errors import Misuse, Retryable
+from pipeline.queues.protocol import Queue
+from pipeline.runs import clear_staging, finish_run
+from pipeline.stage_workers import aggregate_worker, fetch_worker, shard_worker
+from stages.run import Run, ShardTask
+
+ROOM = 1_000
+"""Batches that wait in a fetch queue before sharding pauses: memory stays bounded, fetch never starves."""
+
+TICK = 0.05
+
+_encoder = msgspec.json.Encoder()
+
+
+class RunEnd(msgspec.Struct, frozen=True):
+    """How a run on this machine ended: its ledger, the seconds it took, and messages that failed for good."""
+
+    ledger: Ledger
+    seconds: float
+    dead: tuple[str, ...] = ()
+
+
+def run_here(place: Place, run: Run, log: Any, on_tick: Callable[[], None] = lambda: None) -> RunEnd:
+    """Run or resume a frozen run; ``on_tick`` is called a few times a second meanwhile.
+
+    Raises ``Misuse`` where another process is at it. Interrupted (``KeyboardInterrupt``), it stages
+    what is on its way and stops; nothing is lost.
+    """
+    started = time.monotonic()
+    tables = Tables(open_folder_catalog(place.lake))
+    tables.create()
+    with _locked(place.lake / keys.lock(run.run_id), run.run_id):
+        dead = _drain(place, run, log, on_tick)
+        ledger = tables.ledger(run.run_id, run.run_date)
+        if ledger.complete:
+            finish_run(place.storage, run.run_id, place.clock())
+            # Its queues were this process's memory, so no late delivery will look for these.
+            clear_staging(place.storage, run.run_id)
+    return RunEnd(ledger, time.monotonic() - started, tuple(dead))
+
+
+def _drain(place: Place, run: Run, log: Any, on_tick: Callable[[], None]) -> list[str]:
+    """Send every part and wait until all queues are empty; gives the queues' dead letters in words."""
+    stop = threading.Event()
+    queues = place.open_queues()
+    # In the order of the way: a message that moves on is seen in the queue behind.
+    upstream = [queues.keywords, *(queues.fetch(name) for name in place.sources)]
+    queues.keywords.send([_encoder.encode(ShardTask(run.run_id, part)) for part in range(run.parts)])
+
+    def admit(queue: Queue) -> None:
+        while queue.depth().waiting > ROOM:
+            if stop.is_set():
+                raise Retryable("the run was interrupted while it waited for room in a queue")
+            time.sleep(TICK)
+
+    workers = [
+        threading.Thread(target=shard_worker, args=(place, log, stop.is_set, admit), name="shard"),
+        threading.Thread(
+            target=aggregate_worker, args=(place, log, stop.is_set, lambda: _idle(upstream)), name="aggregate"
+        ),
+        *(
+            threading.Thread(
+                target=fetch_worker, args=(place, source, log, stop.is_set), name=f"fetch-{name}"
+            )
+            for name, source in place.sources.items()
+        ),
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        while not _idle([*upstream, queues.results]) and all(worker.is_alive() for worker in workers):
+            on_tick()
+            time.sleep(TICK)
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()
+        on_tick()
+    return [
+        f"{queue.name}: {letter.body[:120].decode('utf-8', 'replace')}"
+        for queue in [*upstream, queues.results]
+        for letter in queue.dead().receive(10, wait=0.0)
+    ]
+
+
+def _idle(queues: list[Queue]) -> bool:
+    for queue in queues:
+        depth = queue.depth()
+        if depth.waiting or depth.in_flight:
+            return False
+    return True
+
+
+@contextmanager
+def _locked(path: Path, run_id: str) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Misuse(
+                f"run {run_id} is running in another process; `serpline status {run_id}` shows it"
+            ) from error
+        yield

@@ -1,0 +1,35 @@
+"""Metrics: what happened, counted under the words of the design."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Protocol
+
+
+class Metrics(Protocol):
+    """Counts by name.
+
+    Shard: ``bytes_read``, ``lines``, ``duplicates``, ``rejects``, ``tasks``. Fetch: ``pages_ok``,
+    ``pages_refused``, ``pages_failed``, ``pages_found`` (staged by an earlier delivery). Aggregate:
+    ``pages_committed`` (or found in the table), ``results_committed``.
+    """
+
+    def add(self, name: str, value: float = 1) -> None:
+        """Count ``value`` more of this."""
+
+
+class MemoryMetrics:
+    """Counts in this process; safe for threads."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, name: str, value: float = 1) -> None:
+        """Count ``value`` more of this."""
+        with self._lock:
+            self._counts[name] += int(value)
+
+    def __getitem__(self, name: str) -> int:
+        return self._counts[name]

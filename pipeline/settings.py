@@ -1,0 +1,54 @@
+"""Settings: the one place that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from pipeline.errors import Misuse
+
+PREFIX = "SERPLINE_"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the environment says, each as ``SERPLINE_<NAME>``.
+
+    ``lake`` is the folder of one machine; ``sources`` a folder of the user's own source files;
+    ``contact`` the operator's address in the User-Agent; ``name`` the prefix of queues.
+    """
+
+    lake: str = "lake"
+    sources: str = ""
+    source: str = "practice_page"
+    device: str = "desktop"
+    contact: str = ""
+    name: str = "serpline"
+    broker: str = ""
+    cache: str = ""
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where things are kept that can be made again."""
+        return Path(self.cache)
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process. Raises ``Misuse`` naming the variable that is wrong."""
+    given = environment if environment is not None else os.environ
+    values = {
+        name: given[PREFIX + name.upper()]
+        for name in Settings.__struct_fields__
+        if PREFIX + name.upper() in given
+    }
+    if "cache" not in values:
+        home = given.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        values["cache"] = str(Path(home) / "serpline")
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise Misuse(
+            f"a setting is wrong: {error}; each is an environment variable {PREFIX}<NAME>"
+        ) from error

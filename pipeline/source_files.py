@@ -1,0 +1,91 @@
+"""Source files: the shipped ones and the user's own, read, checked and compiled once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pipeline.errors import Misuse
+from stages.extract import Extractor, compile_rules
+from stages.run import SourceTerms
+from stages.source import Source, SourceError, parse_source
+
+
+class LoadedSource(msgspec.Struct, frozen=True):
+    """A source ready to be used, and the name of the file it came from."""
+
+    source: Source
+    extractor: Extractor
+    file: str
+
+    @property
+    def terms(self) -> SourceTerms:
+        """What a run freezes of it."""
+        spec = self.source.spec
+        return SourceTerms(self.source.hash, spec.paging.most, spec.locales)
+
+
+def load_sources(own: Path | None, base_urls: Mapping[str, str] | None = None) -> dict[str, LoadedSource]:
+    """Every source by name: the shipped ones, then those of the user's folder, which may replace them.
+
+    ``base_urls`` points named sources elsewhere (a test's engine, a site of one's own). Raises
+    ``Misuse`` with the file and the field that is wrong.
+    """
+    elsewhere = base_urls if base_urls is not None else {}
+    texts = {
+        entry.name: entry.read_text("utf-8")
+        for entry in sorted(files("pipeline").joinpath("sources").iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".toml")
+    }
+    if own is not None:
+        if not own.is_dir():
+            raise Misuse(f"there is no folder of sources at {own}")
+        texts |= {str(path): path.read_text("utf-8") for path in sorted(own.glob("*.toml"))}
+    loaded: dict[str, LoadedSource] = {}
+    for file, text in texts.items():
+        stem = Path(file).stem
+        try:
+            source = parse_source(text, base_url=elsewhere.get(stem))
+            extractor = compile_rules(source.spec.answer)
+        except SourceError as error:
+            raise Misuse(f"source file {file}: {error}") from error
+        if source.name != stem:
+            raise Misuse(f"source file {file}: its name must be {stem!r}, as the file's - at `$.name`")
+        loaded[stem] = LoadedSource(source, extractor, file)
+    return loaded
+
+
+def pick_source(sources: Mapping[str, LoadedSource], name: str) -> LoadedSource:
+    """The source of this name. Raises ``Misuse`` with the names there are."""
+    if name not in sources:
+        raise Misuse(f"there is no source {name!r}; there are: {', '.join(sorted(sources))}")
+    return sources[name]
+
+
+def user_agent(version: str, contact: str) -> str:
+    """Who asks: Serpline, its version, and whom to write to."""
+    return f"serpline/{version} (+{contact})" if contact else f"serpline/{version}"
+
+
+def check_contact(source: Source, contact: str) -> None:
+    """No contact, no live run: raises ``Misuse`` for a source beyond this machine without one."""
+    host = urlsplit(source.spec.base_url).hostname
+    if not contact and not _is_loopback(host if host is not None else ""):
+        raise Misuse(
+            f"source {source.name} is not on this machine: set SERPLINE_CONTACT to a mail address or URL "
+            "by which its operators can reach you"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

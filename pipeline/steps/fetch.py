@@ -1,0 +1,121 @@
+"""The fetch step: one batch retrieved, staged once, its pointer and its remainder sent on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from pipeline import keys
+from pipeline.errors import Permanent, Unreadable
+from pipeline.metrics import Metrics
+from pipeline.queues.names import Queues
+from pipeline.queues.protocol import MAX_DELAY
+from pipeline.retrieve import Retrieved, Retriever, retrieve
+from pipeline.storage.protocol import Storage
+from stages.records import Batch, Malformed, Pointer, Task
+from stages.staged import encode_staged, read_header
+
+HOP_LIMIT = 1_000
+"""Times that a body may be sent again to wait: over ten days of the longest delay."""
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Batch)
+
+
+class FetchStep:
+    """Fetches one batch a message. Calls of one object come one after another, on one event loop."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        queues: Queues,
+        retriever: Retriever,
+        runner: asyncio.Runner,
+        metrics: Metrics,
+        deadline: Callable[[], float],
+        lane: str = "",
+    ) -> None:
+        self._storage = storage
+        self._queues = queues
+        self._retriever = retriever
+        self._runner = runner
+        self._metrics = metrics
+        self._deadline = deadline
+        self._lane = lane
+
+    def __call__(self, body: bytes) -> None:
+        """Fetch the batch that the message holds, unless it was staged already.
+
+        Raises ``Permanent`` for a body that is no batch, ``Unreadable`` for a damaged staged object.
+        """
+        batch = decode_batch(body)
+        key = keys.staged(batch)
+        staged = self._storage.find(key)
+        if staged is None:
+            retrieved = self._runner.run(retrieve(batch, self._retriever, self._deadline))
+            if retrieved.left == batch.tasks:
+                # Nothing was asked, or nothing came of it that counts: the same body waits.
+                self._wait(batch, retrieved.delay)
+                return
+            staged = self._stage(batch, key, retrieved)
+            self._forward(key, staged)
+        else:
+            self._metrics.add("pages_found", self._forward(key, staged))
+
+    def _stage(self, batch: Batch, key: str, retrieved: Retrieved) -> bytes:
+        """Write the staged object; where another delivery was first, give its object instead."""
+        delay = min(retrieved.delay, MAX_DELAY)
+        ours = encode_staged(
+            batch,
+            retrieved.pages,
+            lane=self._lane,
+            remainder=remainder(batch, retrieved.left),
+            delay=delay,
+        )
+        if self._storage.put_new(key, ours):
+            for page in retrieved.pages:
+                self._metrics.add(f"pages_{page.status}")
+            return ours
+        return self._storage.get(key)
+
+    def _forward(self, key: str, staged: bytes) -> int:
+        """Send the pointer and the remainder, from the object alone, which every delivery sees alike.
+
+        Gives the number of pages in the object.
+        """
+        try:
+            header = read_header(staged)
+        except Malformed as error:
+            raise Unreadable(f"staged object {key}: {error}", key=key) from error
+        if header.remainder is not None:
+            self._queues.fetch(header.batch.source).send(
+                [_encoder.encode(header.remainder)], delay=header.delay
+            )
+        if header.pages:
+            self._queues.results.send([_encoder.encode(Pointer(key, header.pages))])
+        return header.pages
+
+    def _wait(self, batch: Batch, delay: float) -> None:
+        if batch.hop >= HOP_LIMIT:
+            raise Permanent(
+                f"batch {batch.id} waited {batch.hop} times for source {batch.source}: is it still there?"
+            )
+        again = msgspec.structs.replace(batch, hop=batch.hop + 1)
+        self._queues.fetch(batch.source).send([_encoder.encode(again)], delay=min(max(delay, 0.1), MAX_DELAY))
+
+
+def decode_batch(body: bytes) -> Batch:
+    """The batch that a message of a fetch queue holds. Raises ``Permanent``."""
+    try:
+        return _decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise Permanent(f"a message of a fetch queue holds no batch: {error}") from error
+
+
+def remainder(batch: Batch, left: tuple[Task, ...]) -> Batch | None:
+    """The next cut of a batch: the tasks it left undone, or None."""
+    if not left:
+        return None
+    return msgspec.structs.replace(batch, tasks=left, cut=batch.cut + 1, hop=0)

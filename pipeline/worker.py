@@ -1,0 +1,109 @@
+"""Workers: draw messages from a queue, hand them to a step, and settle each by what became of it.
+
+Success is acknowledged. ``Permanent`` goes to the dead-letter queue at once. Everything else goes
+back to be delivered again, and to the dead-letter queue when its deliveries are spent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pipeline.errors import Permanent, PipelineError, QueueUnavailable, Retryable
+from pipeline.queues.protocol import MAX_DELAY, Queue, Received
+
+BatchHandler = Callable[[Sequence[bytes]], Mapping[int, Exception]]
+"""Takes bodies, gives the positions that failed with why; raises where all of them failed."""
+
+POLL = 0.2
+"""Seconds that one look at an empty queue takes, and so how soon a worker notices that it should stop."""
+
+AWAY = 2.0
+"""Seconds before a broker that did not answer is asked again."""
+
+
+def one_by_one(step: Callable[[bytes], None]) -> BatchHandler:
+    """A handler that calls a step for each body and lets none fail its neighbours."""
+
+    def handle(bodies: Sequence[bytes]) -> dict[int, Exception]:
+        failed: dict[int, Exception] = {}
+        for at, body in enumerate(bodies):
+            try:
+                step(body)
+            # A defect in one message must not take the others with it; it is logged and counted.
+            except Exception as error:  # noqa: BLE001
+                failed[at] = error
+        return failed
+
+    return handle
+
+
+def work(
+    queue: Queue,
+    handle: BatchHandler,
+    *,
+    stopped: Callable[[], bool],
+    log: Any,
+    most: int = 1,
+    window: float = 0.0,
+    hurried: Callable[[], bool] = lambda: False,
+) -> None:
+    """Work on a queue until ``stopped``.
+
+    Up to ``most`` messages are handed over at once; after the first one the worker waits ``window``
+    seconds for more, unless ``hurried`` says that no more are coming.
+    """
+    while not stopped():
+        try:
+            received = _gather(queue, most, window, stopped, hurried)
+            if received:
+                settle(queue, received, handle, log)
+        except QueueUnavailable as error:
+            log.warning("queue unavailable", queue=queue.name, error=str(error))
+            time.sleep(AWAY)
+
+
+def settle(queue: Queue, received: Sequence[Received], handle: BatchHandler, log: Any) -> None:
+    """Hand deliveries over and acknowledge, bury or release each by what became of it."""
+    try:
+        failed = handle([one.body for one in received])
+    # Whatever it was, none of these messages is done.
+    except Exception as problem:  # noqa: BLE001
+        failed = dict.fromkeys(range(len(received)), problem)
+    for at, one in enumerate(received):
+        error = failed.get(at)
+        if error is None:
+            queue.ack(one)
+            continue
+        expected = isinstance(error, PipelineError)
+        log.error(
+            "message failed",
+            queue=queue.name,
+            receives=one.receives,
+            error=str(error),
+            kind=type(error).__name__,
+            exc_info=None if expected else error,
+        )
+        if isinstance(error, Permanent):
+            queue.bury(one, reason=str(error))
+        else:
+            queue.release(one, delay=_backoff(error, one.receives))
+
+
+def _backoff(error: Exception, receives: int) -> float:
+    if isinstance(error, Retryable) and error.after is not None:
+        return min(error.after, MAX_DELAY)
+    return min(0.5 * 2.0 ** min(receives, 10), 60.0)
+
+
+def _gather(
+    queue: Queue, most: int, window: float, stopped: Callable[[], bool], hurried: Callable[[], bool]
+) -> list[Received]:
+    received = queue.receive(most, wait=POLL)
+    if not received or most == 1:
+        return received
+    until = time.monotonic() + window
+    while len(received) < most and not stopped() and not hurried() and time.monotonic() < until:
+        received.extend(queue.receive(most - len(received), wait=POLL))
+    return received
