@@ -1,0 +1,48 @@
+"""One word for one thing: a stage's name is the same in files, queues, commands and tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import keys
+from pipeline.cli.worker_command import STAGES
+from stages.records import Batch
+from stages.tables import PAGES, SHARDS
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_has_one_name_everywhere(stage: str):
+    """``fetch`` is ``stages/fetch.py``, ``pipeline/steps/fetch.py`` and ``tests/stages/test_fetch.py``."""
+    for place in (f"stages/{stage}.py", f"pipeline/steps/{stage}.py", f"tests/stages/test_{stage}.py"):
+        assert (ROOT / place).is_file(), place
+    assert f'stage="{stage}"' in (ROOT / "pipeline/stage_workers.py").read_text("utf-8")
+
+
+def test_queues_are_named_after_what_they_carry():
+    """The queue of a source's batches is ``<name>-fetch-<source>``, in letters that SQS accepts."""
+    assert keys.fetch_queue("serpline", "practice_page") == "serpline-fetch-practice_page"
+    assert keys.keywords_queue("serpline") == "serpline-keywords"
+    assert keys.results_queue("serpline") == "serpline-results"
+
+
+def test_no_word_that_says_nothing():
+    """Files are named after what they are about; ``utils`` is about nothing."""
+    vague = {"utils", "util", "common", "helper", "helpers", "manager", "misc", "base"}
+    for path in ROOT.rglob("*.py"):
+        if not {".venv", "build"} & set(path.parts):
+            assert not vague & set(path.stem.split("_")), path
+
+
+def test_the_identity_of_a_batch_is_in_its_row():
+    """Every part of a batch's id is a column of ``pages``, so that a commit can look it up."""
+    columns = set(PAGES.schema.names)
+    assert {"run_id", "part", "batch_no", "cut", "source", "locale", "device", "run_date"} <= columns
+    assert {"run_id", "part", "batch_no", "cut", "source", "locale", "device", "run_date"} <= set(
+        Batch.__struct_fields__
+    )
+    assert set(PAGES.partition) <= columns
+    assert set(SHARDS.partition) <= set(SHARDS.schema.names)
