@@ -79,7 +79,7 @@ class AiohttpClient:
 
 
 def _session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         auto_decompress=False,
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -87,6 +87,10 @@ def _session() -> aiohttp.ClientSession:
         # Proxies come from settings alone; the environment is read in one place.
         trust_env=False,
     )
+    # Aiohttp sends a request again when a kept connection breaks: a request that no lease paid for and
+    # no attempt counted. There is no public way to say no.
+    session._retry_connection = False  # noqa: SLF001
+    return session
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:

@@ -45,7 +45,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     }
     if "cache" not in values:
         home = given.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        values["cache"] = str(Path(home) / "serpline")
+        values["cache"] = home
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:

@@ -46,7 +46,7 @@ def all_normal(text: str) -> bool:
         or "\n " in text
         or "\n\n" in text
         or text[:1] in " \n"
-        or text[-1:] == " "
+        or text[-1:] in " \n"
     ):
         return False
     raw = text.encode()

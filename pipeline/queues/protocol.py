@@ -16,7 +16,7 @@ MAX_DELAY = 900.0
 """The longest delay in seconds that every broker honours (SQS's limit)."""
 
 
-DEAD_SUFFIX = ".dead"
+DEAD_SUFFIX = "-dead"
 """A dead-letter queue is named after its queue, with this at the end."""
 
 

@@ -11,7 +11,7 @@ from pipeline.practice import index as index_module
 from pipeline.practice.index import Index, default_index_path
 from pipeline.practice.server import PracticeEngine
 
-BUILD = Path(__file__).parents[3] / "build"
+BUILD = Path(__file__).parents[2] / "build"
 
 
 @pytest.fixture(scope="session")

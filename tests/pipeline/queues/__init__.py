@@ -1,0 +1,1 @@
+"""Every queue, held to one contract."""
