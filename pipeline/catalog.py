@@ -113,10 +113,12 @@ class Tables:
         self,
         catalog: Catalog,
         *,
+        results_a_commit: int = RESULTS_A_COMMIT,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._catalog = catalog
+        self._results_a_commit = results_a_commit
         self._sleep = sleep
         self._jitter = jitter
         self._tables: dict[str, Table] = {}
@@ -141,7 +143,7 @@ class Tables:
                 piece = _Piece(one.header.id, one.header.results, page_batch(one))
                 waiting[batch.run_date, batch.source, batch.part].append(piece)
                 results += one.header.results
-            if results >= RESULTS_A_COMMIT:
+            if results >= self._results_a_commit:
                 total = self._commit_all(waiting, total)
                 results = 0
         return self._commit_all(waiting, total)

@@ -88,7 +88,7 @@ class _Retrieval:
     async def run(self) -> Retrieved:
         watch = asyncio.create_task(self._watch())
         try:
-            while self._pending and not self._halt.is_set():
+            while self._pending and not self._over():
                 grant = await asyncio.to_thread(
                     self._r.pacer.lease, self._name, self._terms, len(self._pending)
                 )
@@ -129,7 +129,7 @@ class _Retrieval:
     async def _lane(self, grant: Lease) -> None:
         """Take the lease's slots one after another; whoever is free takes the next."""
         clock = self._r.clock
-        while self._pending and self._next_slot < grant.count and not self._halt.is_set():
+        while self._pending and self._next_slot < grant.count and not self._over():
             moment = grant.slot(self._next_slot)
             self._next_slot += 1
             early = moment - clock()
@@ -138,6 +138,9 @@ class _Retrieval:
             # A slot that was missed is forfeited: used late it would bunch up with the next ones.
             if clock() <= moment + GRACE:
                 await self._ask(self._pending.popleft(), grant)
+
+    def _over(self) -> bool:
+        return self._halt.is_set() or self._r.clock() >= self._deadline()
 
     async def _pause(self, seconds: float) -> bool:
         """Sleep; True where everything was halted meanwhile."""

@@ -15,7 +15,7 @@ from pipeline.source_files import LoadedSource
 from pipeline.steps.aggregate import AggregateStep
 from pipeline.steps.fetch import FetchStep
 from pipeline.steps.shard import ShardStep
-from pipeline.worker import one_by_one, work
+from pipeline.worker import Drawing, one_by_one, work
 
 POINTERS_AT_ONCE = 2_000
 """Staged objects of one aggregate call at most."""
@@ -76,8 +76,7 @@ def aggregate_worker(
             step,
             stopped=stopped,
             log=log.bind(stage="aggregate"),
-            most=POINTERS_AT_ONCE,
-            window=WINDOW,
+            drawing=Drawing(most=POINTERS_AT_ONCE, window=WINDOW),
             hurried=hurried,
         )
     finally:

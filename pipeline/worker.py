@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from pipeline.errors import Permanent, PipelineError, QueueUnavailable, Retryable
 from pipeline.queues.protocol import MAX_DELAY, Queue, Received
 
@@ -19,8 +21,19 @@ BatchHandler = Callable[[Sequence[bytes]], Mapping[int, Exception]]
 POLL = 0.2
 """Seconds that one look at an empty queue takes, and so how soon a worker notices that it should stop."""
 
-AWAY = 2.0
-"""Seconds before a broker that did not answer is asked again."""
+
+class Drawing(msgspec.Struct, frozen=True):
+    """How messages are drawn: up to ``most`` are handed over at once, gathered for ``window`` seconds.
+
+    A broker that does not answer is asked again after ``away`` seconds.
+    """
+
+    most: int = 1
+    window: float = 0.0
+    away: float = 2.0
+
+
+ONE = Drawing()
 
 
 def one_by_one(step: Callable[[bytes], None]) -> BatchHandler:
@@ -45,23 +58,21 @@ def work(
     *,
     stopped: Callable[[], bool],
     log: Any,
-    most: int = 1,
-    window: float = 0.0,
+    drawing: Drawing = ONE,
     hurried: Callable[[], bool] = lambda: False,
 ) -> None:
     """Work on a queue until ``stopped``.
 
-    Up to ``most`` messages are handed over at once; after the first one the worker waits ``window``
-    seconds for more, unless ``hurried`` says that no more are coming.
+    ``hurried`` says that no more messages are coming, so that nothing is gained by waiting for them.
     """
     while not stopped():
         try:
-            received = _gather(queue, most, window, stopped, hurried)
+            received = _gather(queue, drawing, stopped, hurried)
             if received:
                 settle(queue, received, handle, log)
         except QueueUnavailable as error:
             log.warning("queue unavailable", queue=queue.name, error=str(error))
-            time.sleep(AWAY)
+            time.sleep(drawing.away)
 
 
 def settle(queue: Queue, received: Sequence[Received], handle: BatchHandler, log: Any) -> None:
@@ -98,12 +109,13 @@ def _backoff(error: Exception, receives: int) -> float:
 
 
 def _gather(
-    queue: Queue, most: int, window: float, stopped: Callable[[], bool], hurried: Callable[[], bool]
+    queue: Queue, drawing: Drawing, stopped: Callable[[], bool], hurried: Callable[[], bool]
 ) -> list[Received]:
+    most = drawing.most
     received = queue.receive(most, wait=POLL)
-    if not received or most == 1:
+    if not received:
         return received
-    until = time.monotonic() + window
+    until = time.monotonic() + drawing.window
     while len(received) < most and not stopped() and not hurried() and time.monotonic() < until:
         received.extend(queue.receive(most - len(received), wait=POLL))
     return received

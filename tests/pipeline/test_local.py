@@ -206,13 +206,12 @@ def command(path: Path, sources: Path, lake: Path, *more: str) -> subprocess.Pop
     """``serpline run`` as a process of its own."""
     environment = {**os.environ, "SERPLINE_SOURCES": str(sources)}
     words = [sys.executable, "-m", "pipeline", "run", str(path), "--lake", str(lake), *more]
-    # The words are this interpreter's and our own; a run's exit code says all that these tests ask.
-    return subprocess.Popen(words, env=environment, **QUIET)  # noqa: S603
+    return subprocess.Popen(words, env=environment, **QUIET)  # noqa: S603  # our own words
 
 
 @pytest.mark.timeout(300)
 def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path, engine: PracticeEngine):
-    """Killed with SIGKILL at 20 random moments, the same command ends with every task once, asked little more.
+    """Killed with SIGKILL at 20 random moments, the same command ends with every task once.
 
     Two lists run at once, each in a lake of its own, so that half of the waiting is for both.
     """

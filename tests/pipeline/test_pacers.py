@@ -1,0 +1,142 @@
+"""One contract for every store of pace states: changes happen wholly, one after another, for everyone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pipeline import keys
+from pipeline.errors import StorageUnavailable
+from pipeline.pacers.folder import FolderPaceStore
+from pipeline.pacers.memory import MemoryPaceStore
+from pipeline.pacers.pacer import Pacer, PaceStore
+from stages.pace import Lease, PaceState, Wait
+from stages.source import Politeness
+from tests.pipeline.kit import Clock
+
+TERMS = Politeness(rate=10, burst=2, rest=30)
+
+
+@pytest.fixture(params=["memory", "folder"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> PaceStore:
+    return MemoryPaceStore() if request.param == "memory" else FolderPaceStore(tmp_path)
+
+
+def test_a_new_source_is_open(store: PaceStore):
+    """Nothing stored means nothing used and nothing closed."""
+    assert store.read("engine") == PaceState()
+    assert isinstance(Pacer(store, Clock()).lease("engine", TERMS, 5), Lease)
+
+
+def test_leases_follow_one_another(store: PaceStore):
+    """Two holders never share a slot."""
+    pacer = Pacer(store, Clock())
+    first, second = pacer.lease("engine", TERMS, 20), pacer.lease("engine", TERMS, 20)
+    assert isinstance(first, Lease)
+    assert isinstance(second, Lease)
+    assert second.start == pytest.approx(first.start + 2.0)
+
+
+def test_sources_do_not_share_a_state(store: PaceStore):
+    """Closing one engine closes no other."""
+    pacer = Pacer(store, Clock())
+    pacer.refuse("one", TERMS, None, "http_429")
+    assert isinstance(pacer.lease("one", TERMS, 1), Wait)
+    assert isinstance(pacer.lease("two", TERMS, 1), Lease)
+
+
+def test_a_refusal_is_seen_by_everyone_at_once(store: PaceStore):
+    """Another pacer on the same store gives no lease until the source's rest is over, and then one."""
+    clock = Clock()
+    one, two = Pacer(store, clock), Pacer(store, clock)
+    closed = one.refuse("engine", TERMS, None, "http_403")
+    assert closed.closed_until == clock() + 30
+    assert two.lease("engine", TERMS, 5) == Wait(clock() + 30, "closed")
+    clock.now += 30
+    trial = two.lease("engine", TERMS, 5)
+    assert isinstance(trial, Lease)
+    assert (trial.count, trial.trial) == (1, True)
+    waiting = one.lease("engine", TERMS, 5)
+    assert isinstance(waiting, Wait)
+    assert waiting.reason == "trial"
+    two.answered("engine")
+    assert isinstance(one.lease("engine", TERMS, 5), Lease)
+
+
+def test_threads_that_lease_at_once_share_no_slot(store: PaceStore):
+    """Every slot is given once, whoever asks at the same time."""
+    pacer = Pacer(store, Clock())
+    given: list[Lease | Wait] = []
+    barrier = threading.Barrier(8)
+
+    def ask() -> None:
+        barrier.wait()
+        given.extend(pacer.lease("engine", TERMS, 3) for _ in range(10))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    starts = sorted(lease.start for lease in given if isinstance(lease, Lease))
+    assert len(starts) == 80
+    assert all(later - sooner >= 0.3 - 1e-6 for sooner, later in pairwise(starts))
+
+
+def take(lake: str, answers: multiprocessing.Queue[list[float]]) -> None:
+    """One of several processes that lease from one folder."""
+    pacer = Pacer(FolderPaceStore(Path(lake)), Clock())
+    leases = [pacer.lease("engine", TERMS, 2) for _ in range(40)]
+    answers.put([lease.start for lease in leases if isinstance(lease, Lease)])
+
+
+def test_processes_share_one_rate_through_a_folder(tmp_path: Path):
+    """The lake is what processes of one machine have in common."""
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    processes = [context.Process(target=take, args=(str(tmp_path), answers)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    starts = sorted(start for _ in processes for start in answers.get(timeout=60))
+    for process in processes:
+        process.join(30)
+    assert len(starts) == 160
+    assert all(later - sooner >= 0.2 - 1e-6 for sooner, later in pairwise(starts))
+
+
+def test_a_change_that_raises_changes_nothing(store: PaceStore):
+    """What a holder could not decide is not half stored, and the store is not left locked."""
+
+    def broken(_state: PaceState) -> tuple[PaceState, None]:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        store.change("engine", broken)
+    assert store.read("engine") == PaceState()
+
+    def bump(state: PaceState) -> tuple[PaceState, int]:
+        return msgspec.structs.replace(state, leases=1), 7
+
+    assert store.change("engine", bump) == 7
+    assert store.read("engine").leases == 1
+
+
+def test_a_closed_source_stays_closed_over_a_restart(tmp_path: Path):
+    """A new process on the same lake does not ask a source that said no."""
+    clock = Clock()
+    Pacer(FolderPaceStore(tmp_path), clock).refuse("engine", TERMS, clock() + 3600, "http_429")
+    assert Pacer(FolderPaceStore(tmp_path), clock).lease("engine", TERMS, 1) == Wait(clock() + 3600, "closed")
+
+
+def test_a_damaged_state_stops_instead_of_asking(tmp_path: Path):
+    """Where the pace cannot be known nothing is asked; the sentence names the file."""
+    path = tmp_path / keys.pace("engine")
+    path.parent.mkdir()
+    path.write_text("{")
+    with pytest.raises(StorageUnavailable, match=r"engine\.json"):
+        Pacer(FolderPaceStore(tmp_path), Clock()).lease("engine", TERMS, 1)
