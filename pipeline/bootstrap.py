@@ -53,23 +53,27 @@ def open_place(
         storage=FolderStorage(lake),
         pacer=Pacer(FolderPaceStore(lake), time.time),
         sources=load_sources(Path(settings.sources) if settings.sources else None, base_urls),
-        open_queues=_queue_opener(broker, settings.name),
+        open_queues=_queue_opener(broker, settings),
         metrics=MemoryMetrics(),
         user_agent=user_agent(version("serpline"), settings.contact),
         contact=settings.contact,
     )
 
 
-def _queue_opener(broker: str, name: str) -> Callable[[], Queues]:
+def _queue_opener(broker: str, settings: Settings) -> Callable[[], Queues]:
     if not broker:
         shared = MemoryBroker(max_receives=MAX_RECEIVES)
-        return lambda: Queues(shared, name)
+        return lambda: Queues(shared, settings.name)
     if broker.partition("://")[0] not in ("redis", "rediss", "amqp", "amqps"):
         raise Misuse("--broker takes a URL that begins with redis:// or amqp://")
     # Only workers on a broker need kombu; it takes a tenth of a second to import.
     from pipeline.queues.kombu import KombuBroker  # noqa: PLC0415
 
-    return lambda: Queues(KombuBroker(broker, max_receives=MAX_RECEIVES), name)
+    def open_queues() -> Queues:
+        connected = KombuBroker(broker, max_receives=MAX_RECEIVES, visibility=settings.visibility)
+        return Queues(connected, settings.name)
+
+    return open_queues
 
 
 def new_runner() -> asyncio.Runner:

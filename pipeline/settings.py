@@ -17,7 +17,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the environment says, each as ``SERPLINE_<NAME>``.
 
     ``lake`` is the folder of one machine; ``sources`` a folder of the user's own source files;
-    ``contact`` the operator's address in the User-Agent; ``name`` the prefix of queues.
+    ``contact`` the operator's address in the User-Agent; ``name`` the prefix of queues; ``visibility``
+    the seconds after which a Redis broker gives a message of a dead worker to another.
     """
 
     lake: str = "lake"
@@ -27,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     contact: str = ""
     name: str = "serpline"
     broker: str = ""
+    visibility: float = 900.0
     cache: str = ""
 
     @property
