@@ -1,0 +1,224 @@
+"""The command line: what it prints, what it exits with, and one line that says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from pipeline.cli.main import main
+from pipeline.practice.server import PracticeEngine
+from tests.pipeline.test_local import own_sources
+
+
+@pytest.fixture
+def serpline(
+    tmp_path: Path,
+    engine: PracticeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """Runs a command in this process; gives its exit code, output and error output."""
+    monkeypatch.setenv("SERPLINE_SOURCES", str(own_sources(tmp_path / "sources", engine.base_url)))
+    monkeypatch.setenv("SERPLINE_LAKE", str(tmp_path / "lake"))
+    monkeypatch.delenv("SERPLINE_CONTACT", raising=False)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        code = main(words)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def keywords(tmp_path: Path) -> Path:
+    path = tmp_path / "list.csv"
+    path.write_text('keyword\njson dumps\n"open, read a file"\njson  dumps\n')
+    return path
+
+
+def test_run_prints_the_ledger_and_exits_with_0(serpline, keywords: Path):
+    """Lines, tasks, duplicates, rejects, statuses and speed; 0 because all is accounted for."""
+    code, out, err = serpline("run", str(keywords))
+    assert code == 0
+    ledger = dict(line.split(maxsplit=1) for line in out.splitlines())
+    counts = ("lines", "kept", "duplicates", "rejected", "tasks", "ok", "refused", "failed")
+    assert [ledger[name] for name in counts] == ["3", "2", "1", "0", "2", "2", "0", "0"]
+    assert "pages/s" in out
+    # Where no terminal shows progress the log is on standard error, one JSON object a line.
+    logged = [orjson.loads(line) for line in err.splitlines()]
+    assert {"shard", "aggregate"} <= {line["stage"] for line in logged}
+    assert all(line["run_id"] == ledger["run"].split()[0] for line in logged)
+
+
+def test_status_shows_runs_and_one_run(serpline, keywords: Path):
+    """Every run a line; one run, by the beginning of its id, its ledger."""
+    serpline("run", str(keywords), "--run-id", "first")
+    code, out, _ = serpline("status")
+    assert code == 0
+    assert "first" in out
+    assert "complete" in out
+    code, out, _ = serpline("status", "fir")
+    assert code == 0
+    assert out.splitlines()[-1] == "complete"
+
+
+def test_sources_try_shows_request_judgement_and_rows_and_stores_nothing(serpline, tmp_path: Path, engine):
+    """What is asked, what it meant, what was read; the lake is not even made."""
+    code, out, _ = serpline("sources", "try", "practice_page", "json dumps")
+    assert code == 0
+    assert "GET http://127.0.0.1" in out
+    assert "judged: ok, 10 results" in out
+    assert "https://docs.python.example/" in out
+    assert len(engine.arrivals) == 1
+    assert not (tmp_path / "lake").exists()
+
+
+def test_sources_list_and_show(serpline):
+    """Every source a line; one source with its defaults filled in."""
+    assert "practice_api" in serpline("sources", "list")[1]
+    code, out, _ = serpline("sources", "show", "practice_api")
+    assert code == 0
+    shown = orjson.loads(out.rpartition("# from")[0])
+    assert shown["politeness"]["max_rest"] == 86_400
+
+
+MISUSES = {
+    "no command": [],
+    "an unknown command": ["fly"],
+    "an unknown option": ["run", "LIST", "--fast"],
+    "no such file": ["run", "missing.csv"],
+    "a file of another kind": ["run", "list.docx"],
+    "an unknown source": ["run", "LIST", "--source", "nobody"],
+    "no locale": ["run", "LIST", "--locale", "english please"],
+    "too many pages": ["run", "LIST", "--pages", "11"],
+    "no pages": ["run", "LIST", "--pages", "many"],
+    "a run id that is a path": ["run", "LIST", "--run-id", "../x"],
+    "a status of nothing": ["status", "--lake", "nowhere"],
+    "an unknown run": ["status", "nobody"],
+    "a source to show that is none": ["sources", "show", "nobody"],
+    "a keyword that is none": ["sources", "try", "practice_api", "  "],
+    "a worker without a broker": ["worker", "fetch"],
+    "a broker of another kind": ["worker", "fetch", "--broker", "http://x"],
+    "a stage that is none": ["worker", "fly", "--broker", "redis://x"],
+    "a source for another stage": [
+        "worker",
+        "shard",
+        "--broker",
+        "redis://127.0.0.1:1",
+        "--source",
+        "practice_api",
+    ],
+    "a fault that is none": ["practice", "--port", "0", "--fault", "nonsense=1"],
+}
+
+
+@pytest.mark.parametrize("words", MISUSES.values(), ids=MISUSES.keys())
+def test_misuse_is_one_line_and_2(serpline, keywords: Path, words: list[str]):
+    """A mistake costs one line that says what to do, never a traceback, never half a run."""
+    serpline("run", str(keywords), "--run-id", "first")
+    code, out, err = serpline(*(str(keywords) if word == "LIST" else word for word in words))
+    assert code == 2
+    assert out == ""
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("serpline: ")
+    assert "Traceback" not in err
+
+
+def test_verbose_adds_the_traceback(serpline):
+    """Whoever wants to know more asks for it."""
+    code, _, err = serpline("run", "missing.csv", "--verbose")
+    assert code == 2
+    assert "Traceback" in err
+
+
+def test_a_file_that_is_no_keyword_file_is_refused_before_anything_is_asked(serpline, tmp_path: Path, engine):
+    """A picture or a table without keywords: one line, exit 2, no run, no request."""
+    picture, table = tmp_path / "picture.csv", tmp_path / "table.csv"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40)
+    table.write_text("name,city\na,b\n")
+    for path in (picture, table):
+        code, _, err = serpline("run", str(path))
+        assert code == 2
+        assert path.name in err
+    assert len(engine.arrivals) == 0
+    assert serpline("status")[0] == 2
+
+
+def test_an_empty_file_is_a_complete_run_of_nothing(serpline, tmp_path: Path):
+    """Nothing to ask is nothing missing: the ledger says zero lines, and the exit code is 0."""
+    path = tmp_path / "empty.txt"
+    path.write_bytes(b"")
+    code, out, _ = serpline("run", str(path))
+    assert code == 0
+    assert "lines      0" in out
+
+
+def test_a_complete_run_is_not_run_again_under_its_own_id(serpline, keywords: Path, engine):
+    """The id names one run for ever; asking for it again says so and asks nothing."""
+    assert serpline("run", str(keywords), "--run-id", "one")[0] == 0
+    asked = len(engine.arrivals)
+    code, _, err = serpline("run", str(keywords), "--run-id", "one")
+    assert code == 2
+    assert "complete" in err
+    assert len(engine.arrivals) == asked
+
+
+def test_an_id_belongs_to_one_file_and_its_options(serpline, keywords: Path, tmp_path: Path):
+    """Another list cannot slip into a run that was frozen of this one."""
+    serpline("run", str(keywords), "--run-id", "one")
+    other = tmp_path / "other.txt"
+    other.write_text("something else\n")
+    assert serpline("run", str(other), "--run-id", "one")[0] == 2
+
+
+def test_no_contact_no_live_run(serpline, tmp_path: Path, keywords: Path):
+    """A source beyond this machine is not asked anonymously."""
+    text = (tmp_path / "sources" / "practice_api.toml").read_text()
+    base = text.split('base_url = "')[1].split('"')[0]
+    live = text.replace(base, "https://engine.example").replace('name = "practice_api"', 'name = "live"')
+    (tmp_path / "sources" / "live.toml").write_text(live)
+    code, _, err = serpline("run", str(keywords), "--source", "live")
+    assert code == 2
+    assert "SERPLINE_CONTACT" in err
+
+
+def test_a_wrong_source_file_is_refused_with_the_field(serpline, tmp_path: Path):
+    """The line names the file and the path of the field in it."""
+    path = tmp_path / "sources" / "practice_api.toml"
+    path.write_text(path.read_text().replace("rate = 500", "rate = -1"))
+    code, _, err = serpline("sources", "list")
+    assert code == 2
+    assert "practice_api.toml" in err
+    assert "politeness.rate" in err
+
+
+def test_rejected_lines_are_kept_with_their_reason(serpline, tmp_path: Path):
+    """One bad line costs itself; where it is kept, number, reason and text stand with it."""
+    path = tmp_path / "list.csv"
+    path.write_text("keyword,source\njson dumps,\nopen a file,nobody\n", "utf-8")
+    code, out, _ = serpline("run", str(path), "--run-id", "one")
+    assert code == 0
+    assert "rejected   1" in out
+    kept = (tmp_path / "lake" / "runs" / "one" / "rejects-0.jsonl").read_text()
+    assert orjson.loads(kept) == {"line": 3, "reason": "unknown_source", "text": "open a file"}
+
+
+def test_rows_may_name_their_own_source_locale_and_pages(serpline, tmp_path: Path, engine):
+    """One file asks several sources, locales and depths; each task is its own row."""
+    path = tmp_path / "list.csv"
+    path.write_text(
+        "keyword,source,locale,pages\njson,practice_page,de-DE,2\njson,practice_api,,1\ncsv,,fr_fr,\n",
+        "utf-8",
+    )
+    code, out, _ = serpline("run", str(path), "--source", "practice_api")
+    assert code == 0, out
+    asked = sorted((arrival.path, arrival.keyword, arrival.page) for arrival in engine.arrivals)
+    assert asked == [
+        ("/api/search", "csv", 1),
+        ("/api/search", "json", 1),
+        ("/search", "json", 1),
+        ("/search", "json", 2),
+    ]
