@@ -7,47 +7,32 @@ is taken again; an unknown outcome is treated the same, because the look tells.
 
 from __future__ import annotations
 
-import errno
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import date
-from pathlib import Path
-from typing import Any, TypeVar
-from uuid import uuid4
+from typing import TypeVar
 
 import msgspec
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError, TableAlreadyExistsError
-from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual, LessThanOrEqual
-from pyiceberg.io.pyarrow import (
-    compute_statistics_plan,
-    data_file_statistics_from_parquet_metadata,
-    parquet_path_to_id_mapping,
-    pyarrow_to_schema,
-)
-from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
-from pyiceberg.partitioning import PartitionField, PartitionFieldValue, PartitionKey, PartitionSpec
-from pyiceberg.schema import Schema
+from pyiceberg.exceptions import NamespaceAlreadyExistsError
+from pyiceberg.expressions import And, BooleanExpression
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
-from pyiceberg.transforms import IdentityTransform
-from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import CatalogUnavailable, CommitConflict, Permanent, PipelineError, StorageUnavailable
-from stages.aggregate import page_batch, shard_table, write_parquet
+from pipeline.errors import CommitConflict
+from pipeline.iceberg import NAMESPACE, between, count_rows, equal, open_table, translated, write_data_file
+from stages.aggregate import page_batch, shard_table
 from stages.records import BatchId
 from stages.shard import ShardRow
 from stages.staged import Staged
-from stages.tables import PAGES, SCHEMA_VERSION, SHARDS, TABLES, TableSpec
+from stages.tables import PAGES, SHARDS, TABLES, TableSpec
 
 _Outcome = TypeVar("_Outcome")
 
-NAMESPACE = "serpline"
-VERSION_PROPERTY = "serpline.schema-version"
 COMMIT_TRIES = 20
 
 RESULTS_A_COMMIT = 300_000
@@ -55,15 +40,6 @@ RESULTS_A_COMMIT = 300_000
 
 _Partition = tuple[str, str, int]
 """Run date, source and part: where the rows of one batch go."""
-
-_PROPERTIES = {
-    "format-version": "2",
-    # The library's own retry would append on a newer snapshot than the one that was looked at.
-    "commit.retry.num-retries": "0",
-    "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "20",
-    VERSION_PROPERTY: str(SCHEMA_VERSION),
-}
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -95,17 +71,6 @@ class Ledger(msgspec.Struct, frozen=True):
         return sharded and sum(self.pages.values()) == sum(row.tasks for row in self.shards)
 
 
-def open_folder_catalog(lake: Path) -> Catalog:
-    """The catalog of a lake on this machine: SQLite beside the tables' folder."""
-    with _translated():
-        lake.mkdir(parents=True, exist_ok=True)
-        return SqlCatalog(
-            NAMESPACE,
-            uri=f"sqlite:///{lake / 'catalog.sqlite3'}",
-            warehouse=(lake / "tables").as_uri(),
-        )
-
-
 class Tables:
     """The tables of one lake. One object belongs to one thread."""
 
@@ -125,7 +90,7 @@ class Tables:
 
     def create(self) -> None:
         """Make the tables that do not exist yet."""
-        with _translated():
+        with translated():
             with suppress(NamespaceAlreadyExistsError):
                 self._catalog.create_namespace(NAMESPACE)
             for spec in TABLES:
@@ -156,12 +121,12 @@ class Tables:
 
             def attempt(of_day: dict[tuple[str, int], ShardRow] = of_day, run_date: str = run_date) -> int:
                 table = self._fresh(SHARDS)
-                where = _equal("run_date", run_date)
-                there = _rows(table, where, ("run_id", "part"))
+                where = equal("run_date", run_date)
+                there = count_rows(table, where, ("run_id", "part"))
                 missing = [row for key, row in of_day.items() if key not in there]
                 if missing:
                     partition = (date.fromisoformat(run_date),)
-                    self._append(table, [_data_file(table, SHARDS, shard_table(missing), partition)])
+                    self._append(table, [write_data_file(table, SHARDS, shard_table(missing), partition)])
                 return len(missing)
 
             added += self._retried(attempt)
@@ -169,16 +134,16 @@ class Tables:
 
     def ledger(self, run_id: str, run_date: str) -> Ledger:
         """The state of a run, by one streamed pass over its day."""
-        with _translated():
-            where = And(_equal("run_date", run_date), _equal("run_id", run_id))
+        with translated():
+            where = And(equal("run_date", run_date), equal("run_id", run_id))
             statuses = Counter(
                 {
                     status: count
-                    for (status,), count in _counted(self._fresh(PAGES), where, ("status",)).items()
+                    for (status,), count in count_rows(self._fresh(PAGES), where, ("status",)).items()
                 }
             )
             names = tuple(ShardRow.__struct_fields__)
-            rows = _rows(self._fresh(SHARDS), where, names)
+            rows = count_rows(self._fresh(SHARDS), where, names)
         shards = sorted(
             (ShardRow(**{**dict(zip(names, row, strict=True)), "run_date": run_date}) for row in rows),
             key=lambda row: row.part,
@@ -206,7 +171,7 @@ class Tables:
                 if ids not in written:
                     rows = pa.Table.from_batches([piece.rows for piece in missing.values()])
                     values = (date.fromisoformat(partition[0]), *partition[1:])
-                    written[ids] = _data_file(table, PAGES, rows, values, sort=("keyword", "page"))
+                    written[ids] = write_data_file(table, PAGES, rows, values, sort=("keyword", "page"))
                 self._append(table, [written[ids]])
             given = sum(piece.rows.num_rows for piece in pieces)
             return Committed(pages, sum(piece.results for piece in missing.values()), given - pages)
@@ -220,13 +185,13 @@ class Tables:
         there: set[BatchId] = set()
         for run_id in {one.run_id for one in ids}:
             where: BooleanExpression = And(
-                _equal("run_date", run_date),
-                _equal("source", source),
-                _equal("part", part),
-                _equal("run_id", run_id),
-                _between("batch_no", min(numbers), max(numbers)),
+                equal("run_date", run_date),
+                equal("source", source),
+                equal("part", part),
+                equal("run_id", run_id),
+                between("batch_no", min(numbers), max(numbers)),
             )
-            found = _rows(table, where, ("batch_no", "cut"))
+            found = count_rows(table, where, ("batch_no", "cut"))
             there.update(BatchId(run_id, part, batch_no, cut) for batch_no, cut in found)
         return there
 
@@ -239,7 +204,7 @@ class Tables:
         """Look and append until nobody came in between, waiting a little longer each time."""
         for tried in range(COMMIT_TRIES):
             try:
-                with _translated():
+                with translated():
                     return attempt()
             except CommitConflict:
                 self._sleep(min(2.0, 0.02 * 2**tried) * (0.5 + self._jitter()))
@@ -252,113 +217,5 @@ class Tables:
 
     def _table(self, spec: TableSpec) -> Table:
         if spec.name not in self._tables:
-            self._tables[spec.name] = _open_table(self._catalog, spec)
+            self._tables[spec.name] = open_table(self._catalog, spec)
         return self._tables[spec.name]
-
-
-def _open_table(catalog: Catalog, spec: TableSpec) -> Table:
-    name = (NAMESPACE, spec.name)
-    if not catalog.table_exists(name):
-        schema = pyarrow_to_schema(spec.schema)
-        with suppress(TableAlreadyExistsError):
-            catalog.create_table(
-                name, schema, partition_spec=_partition_spec(schema, spec), properties=_PROPERTIES
-            )
-    table = catalog.load_table(name)
-    version = int(table.properties.get(VERSION_PROPERTY, "1"))
-    if version > SCHEMA_VERSION:
-        raise Permanent(
-            f"table {spec.name} has version {version}, this code knows {SCHEMA_VERSION}: use a newer serpline"
-        )
-    return table
-
-
-def _partition_spec(schema: Schema, spec: TableSpec) -> PartitionSpec:
-    return PartitionSpec(
-        *(
-            PartitionField(schema.find_field(name).field_id, 1000 + at, IdentityTransform(), name)
-            for at, name in enumerate(spec.partition)
-        )
-    )
-
-
-def _data_file(
-    table: Table, spec: TableSpec, rows: pa.Table, partition: tuple[Any, ...], sort: Sequence[str] = ()
-) -> DataFile:
-    """Write one Parquet file into the table's folder and describe it; no snapshot names it yet."""
-    schema = table.schema()
-    key = PartitionKey(
-        [
-            PartitionFieldValue(field, value)
-            for field, value in zip(table.spec().fields, partition, strict=True)
-        ],
-        table.spec(),
-        schema,
-    )
-    path = f"{table.location()}/data/{key.to_path()}/{uuid4()}.parquet"
-    output = table.io.new_output(path)
-    with output.create() as sink:
-        metadata = write_parquet(rows, spec.schema, sink, sort)
-    statistics = data_file_statistics_from_parquet_metadata(
-        parquet_metadata=metadata,
-        stats_columns=compute_statistics_plan(schema, table.properties),
-        parquet_column_mapping=parquet_path_to_id_mapping(schema),
-    )
-    return DataFile.from_args(
-        content=DataFileContent.DATA,
-        file_path=path,
-        file_format=FileFormat.PARQUET,
-        partition=key.partition,
-        file_size_in_bytes=len(output),
-        sort_order_id=None,
-        spec_id=table.metadata.default_spec_id,
-        equality_ids=None,
-        key_metadata=None,
-        **statistics.to_serialized_dict(),
-    )
-
-
-def _equal(column: str, value: str | int) -> BooleanExpression:
-    # The expressions' types describe their JSON form, not how they are made.
-    return EqualTo(column, value)  # type: ignore[call-arg, arg-type]
-
-
-def _between(column: str, least: int, most: int) -> BooleanExpression:
-    return And(GreaterThanOrEqual(column, least), LessThanOrEqual(column, most))  # type: ignore[call-arg, arg-type]
-
-
-def _batches(table: Table, where: BooleanExpression, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-    yield from table.scan(row_filter=where, selected_fields=columns).to_arrow_batch_reader()
-
-
-def _rows(table: Table, where: BooleanExpression, columns: tuple[str, ...]) -> set[tuple[Any, ...]]:
-    return set(_counted(table, where, columns))
-
-
-def _counted(table: Table, where: BooleanExpression, columns: tuple[str, ...]) -> Counter[tuple[Any, ...]]:
-    """The distinct rows of some columns with their counts, streamed."""
-    counts: Counter[tuple[Any, ...]] = Counter()
-    for batch in _batches(table, where, columns):
-        grouped = pa.Table.from_batches([batch]).group_by(list(columns)).aggregate([([], "count_all")])
-        names = [*columns, "count_all"]
-        for *values, count in zip(*(grouped[name].to_pylist() for name in names), strict=True):
-            counts[tuple(values)] += count
-    return counts
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except PipelineError:
-        raise
-    except CommitFailedException as error:
-        raise CommitConflict(str(error)) from error
-    except SQLAlchemyError as error:
-        raise CatalogUnavailable(
-            f"the catalog did not answer: {error.__class__.__name__}: {error}"
-        ) from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-            raise StorageUnavailable("the disk of the tables is full: make room and run again") from error
-        raise StorageUnavailable(f"the tables' storage failed: {error}") from error

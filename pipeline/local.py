@@ -18,8 +18,9 @@ import msgspec
 
 from pipeline import keys
 from pipeline.bootstrap import Place
-from pipeline.catalog import Ledger, Tables, open_folder_catalog
+from pipeline.catalog import Ledger, Tables
 from pipeline.errors import Misuse, Retryable
+from pipeline.iceberg import open_folder_catalog
 from pipeline.queues.protocol import Queue
 from pipeline.runs import clear_staging, finish_run
 from pipeline.stage_workers import aggregate_worker, fetch_worker, shard_worker

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.bootstrap import Place, new_runner
-from pipeline.catalog import Tables, open_folder_catalog
+from pipeline.catalog import Tables
 from pipeline.http_client import AiohttpClient
+from pipeline.iceberg import open_folder_catalog
 from pipeline.queues.protocol import Queue
 from pipeline.retrieve import Retriever
 from pipeline.source_files import LoadedSource

@@ -58,7 +58,7 @@ DRIVERS_OF_ONE_PLACE = {
     "aiohttp": "pipeline/http_client.py pipeline/practice/",
     "duckdb": "pipeline/query",
     "sqlglot": "pipeline/query",
-    "pyiceberg": "pipeline/catalog.py pipeline/query",
+    "pyiceberg": "pipeline/iceberg.py pipeline/catalog.py pipeline/query",
     "rich": "pipeline/cli/ pipeline/query",
     "argparse": "pipeline/cli/",
 }

@@ -10,9 +10,10 @@ from typing import Any
 
 from rich.table import Table
 
-from pipeline.catalog import Tables, open_folder_catalog
+from pipeline.catalog import Tables
 from pipeline.cli.screen import STATUSES, console, counts, missing
 from pipeline.errors import Misuse
+from pipeline.iceberg import open_folder_catalog
 from pipeline.runs import all_runs, find_run
 from pipeline.settings import Settings
 from pipeline.storage.folder import FolderStorage

@@ -13,7 +13,7 @@ import msgspec
 import orjson
 import structlog
 
-from pipeline.catalog import NAMESPACE, open_folder_catalog
+from pipeline.iceberg import NAMESPACE, open_folder_catalog
 from pipeline.pacers.memory import MemoryPaceStore
 from pipeline.pacers.pacer import Pacer
 from pipeline.retrieve import Retriever

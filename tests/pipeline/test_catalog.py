@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.catalog import NAMESPACE, Committed, Tables, open_folder_catalog
-from pipeline.errors import CatalogUnavailable, CommitConflict, Permanent, StorageUnavailable
+from pipeline.catalog import Committed, Tables
+from pipeline.errors import CatalogUnavailable, CommitConflict, Misuse, Permanent, StorageUnavailable
+from pipeline.iceberg import NAMESPACE, open_folder_catalog
 from stages.records import Page, Result, Task
 from stages.shard import ShardRow
 from stages.staged import Staged, decode_staged, encode_staged
@@ -213,3 +214,20 @@ def test_the_schema_has_unique_field_ids():
     ids += [element.metadata[b"PARQUET:field_id"], *(f.metadata[b"PARQUET:field_id"] for f in element.type)]
     assert len(ids) == len(set(ids)) == 31
     assert msgspec.json.encode(sorted(map(int, ids))) == msgspec.json.encode(list(range(1, 32)))
+
+
+@pytest.mark.parametrize("name", ["with space", "ümläut 漢字", "100%25", "a+b&c=d", "quote's"])
+def test_a_lake_may_be_called_anything(tmp_path: Path, name: str):
+    """Spaces, percent signs and other letters in a folder's name lead to that folder and no other."""
+    lake = tmp_path / name
+    open_tables(lake).append_pages([staged(1)])
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert set(each_once(lake).values()) == {1}
+
+
+@pytest.mark.parametrize("name", ["a#b", "what?"])
+def test_a_lake_that_no_location_can_name_is_refused(tmp_path: Path, name: str):
+    """Better a sentence than a second folder beside the one that was meant."""
+    with pytest.raises(Misuse, match="path"):
+        open_tables(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from pipeline import keys
-from pipeline.catalog import Tables, open_folder_catalog
+from pipeline.catalog import Tables
+from pipeline.iceberg import open_folder_catalog
 from pipeline.metrics import MemoryMetrics
 from pipeline.pacers.memory import MemoryPaceStore
 from pipeline.pacers.pacer import Pacer

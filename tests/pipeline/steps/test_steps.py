@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from pipeline import keys
-from pipeline.catalog import Tables, open_folder_catalog
+from pipeline.catalog import Tables
 from pipeline.errors import ObjectMissing, Permanent, Unreadable
+from pipeline.iceberg import open_folder_catalog
 from pipeline.metrics import MemoryMetrics
 from pipeline.queues.memory import MemoryBroker
 from pipeline.queues.names import Queues
