@@ -222,3 +222,20 @@ def test_rows_may_name_their_own_source_locale_and_pages(serpline, tmp_path: Pat
         ("/search", "json", 1),
         ("/search", "json", 2),
     ]
+
+
+def test_query_answers_in_several_formats(serpline, keywords: Path, tmp_path: Path):
+    """A table to look at, CSV and JSON to go on with; SQL as Athena has it."""
+    assert serpline("run", str(keywords), "--run-id", "one")[0] == 0
+    sql = "SELECT keyword, count(*) AS results FROM results GROUP BY keyword ORDER BY keyword"
+    code, out, _ = serpline("query", sql)
+    assert code == 0
+    assert out.rstrip().endswith("2 rows")
+    code, out, _ = serpline("query", sql, "--format", "csv")
+    assert out == 'keyword,results\r\njson dumps,10\r\n"open, read a file",10\r\n'
+    code, out, _ = serpline("query", sql, "--format", "json")
+    assert orjson.loads(out)[0] == {"keyword": "json dumps", "results": 10}
+    for words in (["SELECT * FROM nothing"], ["SELECT 1", "--lake", str(tmp_path / "nowhere")], ["SELEC 1"]):
+        code, out, err = serpline("query", *words)
+        assert (code, out) == (2, "")
+        assert len(err.splitlines()) == 1

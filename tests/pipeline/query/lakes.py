@@ -1,0 +1,144 @@
+"""Small lakes, written through the real catalog: pages by hand, so that answers can be worked out."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.catalog import Tables
+from pipeline.iceberg import open_folder_catalog
+from stages.records import Batch, Page, Result, Task
+from stages.shard import ShardRow
+from stages.staged import Staged, decode_staged, encode_staged
+
+FIRST, SECOND, THIRD = "run-a", "run-b", "run-c"
+REFUSED_FILE = "run-d"
+DAYS = {FIRST: "2026-07-01", SECOND: "2026-07-02", THIRD: "2026-07-03", REFUSED_FILE: "2026-07-03"}
+
+
+def organic(rank: int, site: str, path: str = "", title: str = "A title", snippet: str = "Words") -> Result:
+    """One organic result of a site."""
+    return Result(rank, "organic", title, f"https://{site}/{path}", site, snippet)
+
+
+def page(
+    keyword: str,
+    *results: Result,
+    at: str,
+    number: int = 1,
+    status: str = "ok",
+    reason: str = "",
+    http_status: int = 200,
+) -> Page:
+    """One page fetched at a moment (ISO, UTC); its request left a quarter of a second before."""
+    moment = datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp()
+    return Page(
+        task=Task(keyword, number),
+        attempts=1,
+        status=status,
+        reason=reason,
+        http_status=http_status,
+        requested_at=moment - 0.25,
+        fetched_at=moment,
+        latency_ms=250,
+        bytes=1000,
+        url=f"https://engine.example/?q={number}",
+        total_results=len(results),
+        results=results,
+    )
+
+
+def staged(
+    run_id: str, batch_no: int, *pages: Page, source: str = "alpha", run_date: str | None = None
+) -> Staged:
+    """One batch as aggregate finds it."""
+    batch = Batch(
+        run_id=run_id,
+        run_date=run_date if run_date is not None else DAYS[run_id],
+        part=0,
+        batch_no=batch_no,
+        source=source,
+        locale="en-US",
+        device="desktop",
+        tasks=(),
+    )
+    return decode_staged(encode_staged(batch, pages, lane="0"))
+
+
+def shard_row(run_id: str, part: int = 0, parts: int = 1, *, tasks: int = 0, **counts: object) -> ShardRow:
+    """One row of the ledger."""
+    return ShardRow(run_id, DAYS[run_id], f"{run_id}.csv", part, parts, tasks=tasks, **counts)  # type: ignore[arg-type]
+
+
+def write(folder: Path, batches: list[Staged], rows: list[ShardRow] | None = None) -> Path:
+    """Commit batches, each into a file of its own, and shard rows; gives the lake's folder."""
+    with closing(open_folder_catalog(folder)) as catalog:
+        tables = Tables(catalog)
+        tables.create()
+        for one in batches:
+            tables.append_pages([one])
+        tables.append_shards(rows if rows is not None else [])
+    return folder
+
+
+def small(folder: Path) -> Path:
+    """Three runs of four keywords; the tests of the views say what is to be seen in them."""
+    first = staged(
+        FIRST,
+        1,
+        page(
+            "red shoes",
+            organic(1, "a.example", "1"),
+            organic(2, "b.example", "1"),
+            Result(1, "ad", "Buy", "https://ads.example/", "ads.example", ""),
+            organic(4, "a.example", "2", snippet=""),
+            at="2026-07-01T10:00:00",
+        ),
+        page("red shoes", organic(11, "c.example", title=""), at="2026-07-01T10:00:01", number=2),
+        page("hats", organic(1, "b.example", "hats"), at="2026-07-01T10:00:02"),
+        page("gloves", at="2026-07-01T11:00:00", status="failed", reason="unreadable"),
+        page("nichts „ß“ 鞋", at="2026-07-01T11:00:01"),
+    )
+    second = staged(
+        SECOND,
+        1,
+        page(
+            "red shoes", organic(1, "b.example", "1"), organic(2, "a.example", "2"), at="2026-07-02T10:00:00"
+        ),
+        page(
+            "red shoes",
+            at="2026-07-02T10:00:01",
+            number=2,
+            status="failed",
+            reason="timeout",
+            http_status=0,
+        ),
+        page("hats", at="2026-07-02T10:59:00", status="refused", reason="http_429", http_status=429),
+        page("gloves", at="2026-07-02T11:01:00", status="refused", reason="http_429", http_status=429),
+        page("nichts „ß“ 鞋", organic(1, "d.example"), at="2026-07-02T11:30:00"),
+    )
+    third = staged(
+        THIRD,
+        1,
+        page(
+            "red shoes",
+            organic(1, "b.example", "1"),
+            organic(2, "d.example"),
+            organic(5, "a.example", "2"),
+            at="2026-07-03T10:00:00",
+        ),
+        page("hats", at="2026-07-03T10:00:01"),
+        page("nichts „ß“ 鞋", at="2026-07-03T10:00:02"),
+    )
+    elsewhere = staged(
+        THIRD, 2, page("red shoes", organic(1, "z.example"), at="2026-07-03T10:00:03"), source="beta"
+    )
+    rows = [
+        shard_row(FIRST, 0, 2, tasks=3, lines=5, kept=2, rejected=1, duplicates=2),
+        shard_row(FIRST, 1, 2, tasks=2, lines=2, kept=2),
+        shard_row(SECOND, tasks=5, lines=4, kept=4),
+        shard_row(THIRD, tasks=6, lines=5, kept=5),
+        shard_row(REFUSED_FILE, refused="not UTF-8"),
+    ]
+    return write(folder, [first, second, third, elsewhere], rows)

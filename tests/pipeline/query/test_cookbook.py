@@ -1,0 +1,41 @@
+"""docs/query.md: every query on it runs here and is Athena's SQL, and its tables are the real ones."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from pipeline.query import Lake
+from stages.tables import TABLES, TableSpec
+from stages.views import VIEWS, View
+
+PAGE = (Path(__file__).parents[3] / "docs" / "query.md").read_text(encoding="utf-8")
+QUERIES = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_there_are_twenty_questions() -> None:
+    assert len(re.findall(r"^\*\*\d+\. ", PAGE, re.MULTILINE)) == 20
+    assert len(QUERIES) >= 20
+
+
+@pytest.mark.parametrize("sql", QUERIES, ids=[f"query {number}" for number in range(1, len(QUERIES) + 1)])
+def test_an_example_runs_and_finds_something(lake: Lake, sql: str) -> None:
+    """It parses as Athena's SQL, and over the small lake its answer has rows."""
+    assert isinstance(sqlglot.parse_one(sql, read="athena"), exp.Query)
+    assert any(rows for rows in lake.ask(sql).chunks())
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=[view.name for view in VIEWS])
+def test_the_page_names_each_views_columns(view: View) -> None:
+    columns = ", ".join(f"`{column.name}`" for column in view.columns)
+    assert f"| `{view.name}` | {view.row} | {columns} |" in PAGE
+
+
+@pytest.mark.parametrize("spec", TABLES, ids=[spec.name for spec in TABLES])
+def test_the_page_names_each_tables_columns(spec: TableSpec) -> None:
+    tables, _, _ = PAGE.partition("## Views")
+    assert all(f"`{field.name}`" in tables for field in spec.schema)
