@@ -55,6 +55,7 @@ def fetch_worker(place: Place, source: LoadedSource, log: Any, stopped: Stopped)
                 retriever,
                 runner,
                 place.metrics,
+                log,
                 deadline=lambda: 0.0 if stopped() else math.inf,
             )
             work(queues.fetch(source.source.name), one_by_one(step), stopped=stopped, log=log)

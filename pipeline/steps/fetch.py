@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any
 
 import msgspec
+from structlog.contextvars import bound_contextvars
 
 from pipeline import keys
 from pipeline.errors import Permanent, Unreadable
@@ -34,6 +37,7 @@ class FetchStep:
         retriever: Retriever,
         runner: asyncio.Runner,
         metrics: Metrics,
+        log: Any,
         deadline: Callable[[], float],
         lane: str = "",
     ) -> None:
@@ -42,6 +46,7 @@ class FetchStep:
         self._retriever = retriever
         self._runner = runner
         self._metrics = metrics
+        self._log = log
         self._deadline = deadline
         self._lane = lane
 
@@ -51,16 +56,23 @@ class FetchStep:
         Raises ``Permanent`` for a body that is no batch, ``Unreadable`` for a damaged staged object.
         """
         batch = decode_batch(body)
+        with bound_contextvars(run_id=batch.run_id, batch_id=str(batch.id), source=batch.source):
+            self._fetch(batch)
+
+    def _fetch(self, batch: Batch) -> None:
         key = keys.staged(batch)
         staged = self._storage.find(key)
         if staged is None:
-            retrieved = self._runner.run(retrieve(batch, self._retriever, self._deadline))
+            retrieved = self._runner.run(
+                retrieve(batch, self._retriever, self._deadline), context=copy_context()
+            )
             if retrieved.left == batch.tasks:
                 # Nothing was asked, or nothing came of it that counts: the same body waits.
                 self._wait(batch, retrieved.delay)
                 return
             staged = self._stage(batch, key, retrieved)
-            self._forward(key, staged)
+            pages = self._forward(key, staged)
+            self._log.info("batch staged", pages=pages, left=len(retrieved.left))
         else:
             self._metrics.add("pages_found", self._forward(key, staged))
 

@@ -49,7 +49,10 @@ def test_run_prints_the_ledger_and_exits_with_0(serpline, keywords: Path):
     assert "pages/s" in out
     # Where no terminal shows progress the log is on standard error, one JSON object a line.
     logged = [orjson.loads(line) for line in err.splitlines()]
-    assert {"shard", "aggregate"} <= {line["stage"] for line in logged}
+    assert {"shard", "fetch", "aggregate"} <= {line["stage"] for line in logged}
+    [staged] = [line for line in logged if line["event"] == "batch staged"]
+    assert staged["source"] == "practice_page"
+    assert staged["batch_id"] == f"{staged['run_id']}/0/1.0"
     assert all(line["run_id"] == ledger["run"].split()[0] for line in logged)
 
 

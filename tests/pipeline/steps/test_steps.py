@@ -42,7 +42,9 @@ class Bench:
     def fetch(self, engine: Engine | None = None, deadline: float = math.inf) -> FetchStep:
         self.engine = engine if engine is not None else self.engine
         retriever = make_retriever(self.engine, self.clock, concurrency=1)
-        return FetchStep(self.storage, self.queues, retriever, self.runner, self.metrics, lambda: deadline)
+        return FetchStep(
+            self.storage, self.queues, retriever, self.runner, self.metrics, LOG, lambda: deadline
+        )
 
     def shard(self) -> ShardStep:
         return ShardStep(self.storage, self.queues, self.metrics, LOG)
