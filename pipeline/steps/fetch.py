@@ -39,7 +39,6 @@ class FetchStep:
         metrics: Metrics,
         log: Any,
         deadline: Callable[[], float],
-        lane: str = "",
     ) -> None:
         self._storage = storage
         self._queues = queues
@@ -48,7 +47,6 @@ class FetchStep:
         self._metrics = metrics
         self._log = log
         self._deadline = deadline
-        self._lane = lane
 
     def __call__(self, body: bytes) -> None:
         """Fetch the batch that the message holds, unless it was staged already.
@@ -82,7 +80,7 @@ class FetchStep:
         ours = encode_staged(
             batch,
             retrieved.pages,
-            lane=self._lane,
+            lane="",
             remainder=remainder(batch, retrieved.left),
             delay=delay,
         )

@@ -1,0 +1,1 @@
+"""Programs that are measured: each runs as a process of its own, pinned to one core."""
