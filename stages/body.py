@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import suppress
 from typing import Literal
 
 from isal import isal_zlib
@@ -18,6 +19,9 @@ _META = re.compile(
     rb"<(?:meta|\?xml)[^>]{0,300}?(?:charset|encoding)\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE
 )
 _HEAD = 4096
+_NO_CHARSETS = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
+"""Codecs of Python's that no page is written in; some take quadratic time, or refuse everything."""
+
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
@@ -35,12 +39,17 @@ def inflate(body: bytes, content_encoding: str, limit: int) -> bytes:
             body = _inflate(body, 31, limit)
         elif name == "deflate":
             # RFC 9110 says zlib; some servers send the bare stream.
-            body = _inflate(body, 15 if body[:1] == b"\x78" else -15, limit)
+            body = _inflate(body, 15 if _is_zlib(body) else -15, limit)
         elif name not in ("", "identity"):
             raise Malformed(f"content encoding {name[:20]!r} was not asked for")
     if len(body) > limit:
         raise TooLarge(f"the body is larger than {limit:,} bytes")
     return body
+
+
+def _is_zlib(body: bytes) -> bool:
+    """Whether the two header bytes of RFC 1950 stand there."""
+    return body[:1] != b"" and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
 
 
 def _inflate(body: bytes, window: Literal[31, 15, -15], limit: int) -> bytes:
@@ -59,26 +68,26 @@ def _inflate(body: bytes, window: Literal[31, 15, -15], limit: int) -> bytes:
 def to_utf8(body: bytes, content_type: str) -> bytes:
     """The text as valid UTF-8 without a BOM.
 
-    The charset is the header's, else the BOM's, else the one a ``meta`` names, else UTF-8. One that
+    The charset is the BOM's, else the header's, else the one a ``meta`` names, else UTF-8. One that
     the bytes contradict is passed over; where none fits, what cannot be read becomes U+FFFD.
     """
     for bom, encoding in _BOMS:
         if body.startswith(bom):
             return _recoded(body[len(bom) :], encoding, "replace")
     named = _CHARSET.search(content_type)
-    declared = [named[1]] if named is not None else []
-    if not declared or _codec(declared[0]) != "utf-8":
-        declared.extend(match[1].decode() for match in _META.finditer(body[:_HEAD]))
-    for label in [*declared, "utf-8"]:
-        encoding = _codec(label)
-        if encoding:
-            try:
-                return _recoded(body, encoding, "strict")
-            except UnicodeError:
-                declared = [found[1].decode() for found in _META.finditer(body[:_HEAD])]
-                continue
-    fallback = next((codec for label in declared if (codec := _codec(label)) not in ("", "utf-8")), "utf-8")
+    header = _codec(named[1]) if named is not None else ""
+    tried = [header] if header == "utf-8" else [header, *_in_text(body), "utf-8"]
+    for encoding in filter(None, tried):
+        with suppress(UnicodeError):
+            return _recoded(body, encoding, "strict")
+    fallback = next((codec for codec in (header, *_in_text(body)) if codec not in ("", "utf-8")), "utf-8")
     return _recoded(body, fallback, "replace")
+
+
+def _in_text(body: bytes) -> list[str]:
+    """The codecs that the text names itself. One that could be read as ASCII so far is no UTF-16 or -32."""
+    codecs_named = [_codec(match[1].decode()) for match in _META.finditer(body[:_HEAD])]
+    return [codec for codec in codecs_named if not codec.startswith(("utf-16", "utf-32"))]
 
 
 def _codec(label: str) -> str:
@@ -87,7 +96,7 @@ def _codec(label: str) -> str:
         found = codecs.lookup(label)
     except LookupError:
         return ""
-    if not getattr(found, "_is_text_encoding", True):
+    if not getattr(found, "_is_text_encoding", True) or found.name in _NO_CHARSETS:
         return ""
     # As browsers do: pages that say Latin-1 mean Windows-1252.
     return "cp1252" if found.name in ("iso8859-1", "ascii") else found.name

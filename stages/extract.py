@@ -13,8 +13,12 @@ from stages.records import Result
 from stages.rules import LANGUAGES, Language
 from stages.source import AnswerSpec, FieldRule, Marks, ResultRules, SourceError
 
-_NUMBER = re.compile(r"\d[\d.,'\s\u00a0\u202f]*")
+_NUMBER = re.compile(r"\d[\d.,'\s\u2019\u066c]*")  # \s has the narrow and unbreakable spaces
 _NOT_DIGITS = re.compile(r"\D")
+
+MAX_RANK = 2**31 - 1
+MAX_TOTAL = 2**63 - 1
+"""What the columns of table ``pages`` hold."""
 
 Value = Callable[[Any, str], str]
 """One field of one row: takes the row and the page's URL, gives the text (empty where there is none)."""
@@ -73,11 +77,11 @@ def extract(extractor: Extractor, body: bytes, url: str, first_rank: int) -> Ext
             title = values.get("title", "")
             if not link and not title:
                 continue
-            link = link if not link or link.startswith(("http://", "https://")) else urljoin(url, link)
-            told = values.get("rank", "")
+            link = link if not link or link.startswith(("http://", "https://")) else _joined(url, link)
+            told = _whole(values.get("rank", ""), MAX_RANK)
             results.append(
                 Result(
-                    int(told) if told.isdecimal() else rank,
+                    told if told is not None else rank,
                     kind,
                     title,
                     link,
@@ -86,8 +90,7 @@ def extract(extractor: Extractor, body: bytes, url: str, first_rank: int) -> Ext
                 )
             )
             rank += 1
-    told = extractor.total(root, url) if extractor.total is not None else ""
-    total = int(told) if told.isdecimal() else None
+    total = _whole(extractor.total(root, url), MAX_TOTAL) if extractor.total is not None else None
     if results:
         return Extracted(tuple(results), total)
     return Extracted((), total, refused=extractor.refused(root, body), empty=extractor.empty(root, body))
@@ -102,6 +105,22 @@ def domain(url: str) -> str:
     if not host.startswith("["):
         host = host.split(":", 1)[0]
     return host.lower().removeprefix("www.")
+
+
+def _whole(text: str, most: int) -> int | None:
+    """The number that a text of digits says; None where it says none, or more than a column holds."""
+    if not text.isdecimal() or len(text) > 100:
+        return None
+    number = int(text)
+    return number if number <= most else None
+
+
+def _joined(base: str, link: str) -> str:
+    """A link made absolute; one that is no address at all stays as it is."""
+    try:
+        return urljoin(base, link)
+    except ValueError:
+        return link
 
 
 def _fields(language: Language, rules: ResultRules, at: int) -> dict[str, Value]:
@@ -145,7 +164,7 @@ def _value(language: Language, rule: str | FieldRule, path: str) -> Value:
 def _transform(text: str) -> Callable[[str, str], str]:
     name, _, argument = text.partition(":")
     if name == "absolute":
-        return lambda value, url: urljoin(url, value) if value else ""
+        return lambda value, url: _joined(url, value) if value else ""
     if name == "redirect":
         return _redirect(argument)
     if name == "number":

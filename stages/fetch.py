@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
@@ -64,14 +65,15 @@ def plan_request(task: Task, batch: Batch, source: Source, user_agent: str) -> R
         "offset": str((task.page - 1) * spec.paging.size),
         "size": str(spec.paging.size),
     }
-    headers = {"User-Agent": user_agent, "Accept-Encoding": ACCEPT_ENCODING, **spec.request.headers}
+    headers = {"User-Agent": user_agent, "Accept-Encoding": ACCEPT_ENCODING}
     body = None
     if source.body is not None:
         body = fill(source.body, values, spec.request.body_format).encode()
         form = spec.request.body_format == "form"
-        headers.setdefault(
-            "Content-Type", "application/x-www-form-urlencoded" if form else "application/json"
-        )
+        headers["Content-Type"] = "application/x-www-form-urlencoded" if form else "application/json"
+    given = {name.lower() for name in spec.request.headers}
+    headers = {name: value for name, value in headers.items() if name.lower() not in given}
+    headers.update(spec.request.headers)
     return Request(spec.request.method, fill(source.url, values, "url"), headers, body)
 
 
@@ -89,7 +91,9 @@ def judge_response(
         status == 503 and retry_after is not None
     ):
         return Refused(f"http_{status}", retry_after)
-    if status in (301, 302, 303, 307, 308):
+    if status in source.spec.answer.empty.status and status != 200:
+        return Done("ok", "", len(response.body))
+    if status in (301, 302, 303, 307, 308) and response.headers.get("location"):
         return _redirected(response, source)
     if status >= 500 or status == 408:
         return Retry(f"http_{status}")
@@ -123,13 +127,16 @@ def _read(
 
 
 def _redirected(response: Response, source: Source) -> Judgement:
-    target = urljoin(response.url, response.headers.get("location", ""))
-    parts = urlsplit(target)
+    try:
+        parts = urlsplit(urljoin(response.url, response.headers["location"]))
+    except ValueError:  # what is no address at all
+        return Done("failed", "redirected_elsewhere")
     if parts.scheme not in ("http", "https") or parts.netloc.lower() not in source.hosts:
         return Done("failed", "redirected_elsewhere")
-    if parts.scheme == "http" and response.url.startswith("https:"):
+    if parts.scheme == "http" and response.url.lower().startswith("https:"):
         return Done("failed", "redirected_elsewhere")
-    return Follow(target)
+    # Put together again from the parts that were checked.
+    return Follow(parts.geturl())
 
 
 def _retry_after(value: str, now: float) -> float | None:
@@ -141,10 +148,12 @@ def _retry_after(value: str, now: float) -> float | None:
     if not value:
         return None
     if value.isdecimal() and value.isascii():
-        until = now + float(value[:12])
+        until = now + float(value)
     else:
         try:
-            until = parsedate_to_datetime(value).timestamp()
+            moment = parsedate_to_datetime(value)
+            # A date without a zone, like asctime's, is in GMT too.
+            until = (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
         except (ValueError, TypeError, OverflowError, IndexError):
             return None
     return until if now <= until <= now + MAX_RETRY_AFTER else None

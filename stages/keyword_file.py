@@ -102,7 +102,7 @@ def _json_rows(block: Block) -> Rows:
             continue
         try:
             rows.append((number, decoder.decode(line)))
-        except (msgspec.DecodeError, UnicodeError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             rejects.append(Reject(number, "not_a_json_row", line[:SHOWN]))
     return Rows(rows, tuple(rejects))
 
@@ -116,6 +116,10 @@ def _table(blocks: Iterable[Block], delimiter: str) -> Iterator[Rows]:
     rows: list[tuple[int, Row]] = []
     numbered = _numbered(blocks, rejects)
     while (line := ahead.popleft() if ahead else next(numbered, None)) is not None:
+        if len(rows) + len(rejects) >= 10_000:
+            yield Rows(rows, tuple(rejects))
+            rows = []
+            rejects.clear()
         number, text = line
         if not text or text.isspace():
             continue
@@ -130,10 +134,6 @@ def _table(blocks: Iterable[Block], delimiter: str) -> Iterator[Rows]:
         else:
             values = {name: fields[at] for at, name in columns if fields[at].strip()}
             rows.append((number, Row(**{"keyword": "", **values})))
-        if len(rows) + len(rejects) >= 10_000:
-            yield Rows(rows, tuple(rejects))
-            rows = []
-            rejects.clear()
     if not header and not rejects:
         return
     yield Rows(rows, tuple(rejects))
@@ -198,7 +198,7 @@ def _open_parquet(stream: BinaryIO) -> tuple[Any, list[str]]:
     try:
         file = pq.ParquetFile(stream)
         return file, [name for _, name in _columns(list(file.schema_arrow.names))]
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:  # a damaged footer gives any of them
         raise Malformed("this is no Parquet file, or a damaged one") from error
 
 
@@ -209,17 +209,28 @@ def _parquet(stream: BinaryIO) -> Iterator[Rows]:
     while True:
         try:
             batch = next(batches, None)
-        except (ValueError, OSError):  # what Arrow raises for damaged pages
+        except (ValueError, OSError, NotImplementedError):  # what Arrow raises for damaged pages
             yield Rows([], (Reject(number, "damaged", ""),))
             return
         if batch is None:
             return
         rows: list[tuple[int, Row]] = []
         rejects: list[Reject] = []
-        for values in batch.to_pylist():
+        for values in _values(batch):
             try:
                 rows.append((number, msgspec.convert(values, Row)))
             except msgspec.ValidationError:
                 rejects.append(Reject(number, "not_a_row", str(values)[:SHOWN]))
             number += 1
         yield Rows(rows, tuple(rejects))
+
+
+def _values(batch: Any) -> list[dict[str, Any]]:
+    """The rows of a batch; a text that is no UTF-8 makes its own row unreadable, not the batch."""
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError as error:
+        if batch.num_rows == 1:
+            return [{"not UTF-8": str(error)}]
+        half = batch.num_rows // 2
+        return _values(batch.slice(0, half)) + _values(batch.slice(half))

@@ -9,6 +9,7 @@ Times are seconds since the epoch.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -71,10 +72,15 @@ def lease(state: PaceState, pace: Politeness, now: float, want: int) -> tuple[Pa
     start = max(state.tat, now - (pace.burst - 1) * interval)
     room = now + HORIZON - start
     if room <= 0:
-        return state, Wait(start - HORIZON + interval, "rate")
+        return state, Wait(start - HORIZON + min(interval, HORIZON), "rate")
     count = max(1, min(want, int(room * pace.rate)))
-    taken = msgspec.structs.replace(state, tat=start + count * interval, leases=state.leases + 1)
+    taken = msgspec.structs.replace(state, tat=_after(start, count, interval), leases=state.leases + 1)
     return taken, Lease(now, start, interval, count, taken.leases)
+
+
+def _after(start: float, count: int, interval: float) -> float:
+    """The moment after so many slots, rounded up: rounded down, lease by lease, the rate would creep up."""
+    return math.nextafter(start + count * interval, math.inf)
 
 
 def _trial(state: PaceState, pace: Politeness, now: float) -> tuple[PaceState, Lease | Wait]:
@@ -84,18 +90,24 @@ def _trial(state: PaceState, pace: Politeness, now: float) -> tuple[PaceState, L
     if now < state.trial_until:
         return state, Wait(state.trial_until, "trial")
     start = max(state.tat, now)
+    if start > now + HORIZON:
+        return state, Wait(start - HORIZON, "rate")
     interval = 1.0 / pace.rate
     tried = msgspec.structs.replace(
-        state, tat=start + interval, leases=state.leases + 1, trial_until=max(start, now) + TRIAL
+        state, tat=_after(start, 1, interval), leases=state.leases + 1, trial_until=start + TRIAL
     )
     return tried, Lease(now, start, interval, 1, tried.leases, trial=True)
 
 
 def give_back(state: PaceState, given: Lease, unused: int) -> PaceState:
-    """Return the last ``unused`` slots of a lease, but only while nobody leased after it."""
+    """Return the last ``unused`` slots of a lease, but only while nobody leased after it.
+
+    Returning them twice returns them once: a store may repeat what it was not sure of.
+    """
     if state.leases != given.number or state.closed_since or unused <= 0:
         return state
-    return msgspec.structs.replace(state, tat=state.tat - unused * given.interval)
+    used = max(0, given.count - unused)
+    return msgspec.structs.replace(state, tat=min(state.tat, _after(given.start, used, given.interval)))
 
 
 def refuse(state: PaceState, pace: Politeness, now: float, until: float | None, reason: str) -> PaceState:
@@ -104,11 +116,11 @@ def refuse(state: PaceState, pace: Politeness, now: float, until: float | None, 
     Refusals that were on their way when the first one came do not double the rest again.
     """
     in_a_row = state.refusals if now < state.closed_until else state.refusals + 1
-    rest = min(pace.max_rest, pace.rest * 2.0 ** (max(in_a_row, 1) - 1))
+    rest = min(pace.max_rest, pace.rest * 2.0 ** min(max(in_a_row, 1) - 1, 64))
     reopens = until if until is not None else now + rest
     return msgspec.structs.replace(
         state,
-        closed_until=max(state.closed_until, min(reopens, now + pace.max_rest)),
+        closed_until=max(state.closed_until, reopens),
         closed_since=state.closed_since if state.closed_since else now,
         refusals=in_a_row,
         reason=reason,
@@ -117,7 +129,9 @@ def refuse(state: PaceState, pace: Politeness, now: float, until: float | None, 
 
 
 def answered(state: PaceState) -> PaceState:
-    """A trial was answered: the source is open again."""
+    """A trial was answered: the source is open again, unless it was refused once more meanwhile."""
+    if not state.trial_until:
+        return state
     return msgspec.structs.replace(
         state, closed_until=0.0, closed_since=0.0, refusals=0, reason="", trial_until=0.0
     )

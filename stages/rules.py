@@ -6,7 +6,10 @@ are JMESPath on orjson's objects. Every rule is compiled once, when its source i
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import jmespath
@@ -34,6 +37,13 @@ class Language(msgspec.Struct, frozen=True):
     read: Callable[[str], Read]
 
 
+def _plain(value: object) -> str:
+    """A number or truth value as text; whole numbers without a point."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def squeeze(text: str) -> str:
     """Text with its white space collapsed and trimmed."""
     return " ".join(text.split())
@@ -42,11 +52,39 @@ def squeeze(text: str) -> str:
 # CSS
 
 
+MAX_DEPTH = 20_000
+"""Elements within elements: Lexbor's time grows with the square of it (0.3 s here, half an hour in 5 MB)."""
+
+_VOID = frozenset((b"area", b"br", b"col", b"hr", b"img", b"input", b"link", b"meta", b"source", b"wbr"))
+_TAG = re.compile(rb"<(/?)([a-zA-Z][^\s/>]{0,20})")
+
+
 def _css_parse(body: bytes) -> LexborNode:
+    # A page with few tags cannot be deep, so only a page of a strange size pays for the look.
+    if body.count(b"<") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+        raise Malformed("the page nests its elements too deeply")
     root = LexborHTMLParser(body).root
     if root is None:
         raise Malformed("the page is empty")
     return root
+
+
+def _depth(body: bytes) -> int:
+    """How deep the tags of a page could nest at most: an end tag closes what it names, if that is open."""
+    opened: Counter[bytes] = Counter()
+    depth = deepest = 0
+    for tag in _TAG.finditer(body):
+        name = tag[2].lower()
+        if name in _VOID:
+            continue
+        if not tag[1]:
+            opened[name] += 1
+            depth += 1
+            deepest = max(deepest, depth)
+        elif opened[name]:
+            opened[name] -= 1
+            depth -= 1
+    return deepest
 
 
 def _css_check(selector: str) -> None:
@@ -86,6 +124,8 @@ def _xml_parse(body: bytes) -> Any:
 
 
 def _tree(body: bytes, kind: str) -> Any:
+    if not body:  # parsel takes it for a missing argument
+        raise Malformed("the page is empty")
     # huge_tree off: lxml's own limits on depth and entities hold against hostile answers.
     root = Selector(body=body, encoding="utf-8", type=kind, huge_tree=False).root
     if root is None:
@@ -96,13 +136,15 @@ def _tree(body: bytes, kind: str) -> Any:
 def _xpath_find(selector: str) -> Find:
     try:
         compiled = etree.XPath(selector, smart_strings=False)
+        compiled(etree.Element("x"))  # unknown prefixes and functions only show when it runs
     except etree.XPathError as error:
         raise ValueError(f"not an XPath expression: {selector!r}") from error
 
     def find(node: Any) -> Iterable[Any]:
         try:
             found = compiled(node)
-        except etree.XPathError as error:
+        except (etree.XPathError, TypeError, UnicodeError) as error:
+            # TypeError: the rows are texts, not elements. UnicodeError: a lone surrogate in XML.
             raise Malformed(f"XPath {selector!r} failed: {error}") from error
         return found if isinstance(found, list) else [found]
 
@@ -118,11 +160,12 @@ def _xpath_read(attribute: str) -> Read:
     def read(found: Any) -> str:
         if isinstance(found, str):
             return squeeze(found)
-        if attribute:
-            return str(found.get(attribute, ""))
-        if isinstance(found, etree._Element):  # noqa: SLF001  # lxml names its element class so
-            return squeeze("".join(found.itertext()))
-        return str(found)
+        if not isinstance(found, etree._Element):  # noqa: SLF001  # lxml names its element class so
+            return _plain(found)
+        try:
+            return str(found.get(attribute, "")) if attribute else squeeze("".join(found.itertext()))
+        except UnicodeError as error:
+            raise Malformed("the answer holds a lone surrogate") from error
 
     return read
 
@@ -144,8 +187,7 @@ def _json_value(selector: str) -> Callable[[Any], Any]:
         raise ValueError(f"not a JMESPath expression: {selector!r}") from error
     names = _plain_names(expression.parsed)
     if names is None:
-        search: Callable[[Any], Any] = expression.search
-        return search
+        return _json_search(expression, selector)
     if len(names) == 1:
         only = names[0]
         return lambda value: value.get(only) if isinstance(value, dict) else None
@@ -158,6 +200,22 @@ def _json_value(selector: str) -> Callable[[Any], Any]:
         return value
 
     return walk
+
+
+def _json_search(expression: Any, selector: str) -> Callable[[Any], Any]:
+    with suppress(jmespath.exceptions.JMESPathTypeError, jmespath.exceptions.ArityError):
+        try:
+            expression.search(None)
+        except jmespath.exceptions.UnknownFunctionError as error:
+            raise ValueError(f"not a JMESPath expression: {selector!r} ({error})") from error
+
+    def search(value: Any) -> Any:
+        # A function that gets nothing, or the wrong type, finds nothing: the field is missing.
+        with suppress(jmespath.exceptions.JMESPathError):
+            return expression.search(value)
+        return None
+
+    return search
 
 
 def _plain_names(parsed: dict[str, Any]) -> list[str] | None:
@@ -204,7 +262,7 @@ def _json_read(attribute: str) -> Read:
             return squeeze(found)
         if found is None or isinstance(found, dict | list):
             return ""
-        return str(found).lower() if isinstance(found, bool) else str(found)
+        return _plain(found)
 
     return read
 

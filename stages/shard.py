@@ -7,7 +7,7 @@ batches, in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import filterfalse
 from typing import BinaryIO
 
@@ -72,6 +72,13 @@ class _Part:
         """The lines of a ``.txt`` file: each is a keyword with the run's options."""
         yield from self._reject(block.rejects)
         options = self._run.options
+        unaskable = self._objection(options)
+        if unaskable:
+            numbered = enumerate(block.lines, block.first)
+            yield from self._reject(
+                Reject(at, unaskable, line[:SHOWN]) for at, line in numbered if line.strip()
+            )
+            return
         lines = block.lines
         text_is_normal = block.longest <= MAX_KEYWORD and not block.rejects and all_normal("\n".join(lines))
         if not text_is_normal:
@@ -170,7 +177,7 @@ class _Part:
         if len(waiting) >= self._run.batch_size:
             yield from self._cut(group)
 
-    def _reject(self, rejects: tuple[Reject, ...]) -> Iterator[Reject]:
+    def _reject(self, rejects: Iterable[Reject]) -> Iterator[Reject]:
         for reject in rejects:
             if reject.line % self._run.parts == self._part:
                 self._rejected += 1

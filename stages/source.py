@@ -9,8 +9,9 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
+import orjson
 
-from stages.template import Template, parse_template
+from stages.template import SLOTS, Template, fill, parse_template
 
 KINDS = ("organic", "ad", "answer", "news", "image", "video", "local")
 TRANSFORMS = ("absolute", "redirect", "number", "regex", "join", "first")
@@ -152,14 +153,20 @@ def parse_source(text: str, *, base_url: str | None = None) -> Source:
         raise SourceError(str(error)) from error
     if base_url is not None:
         spec = msgspec.structs.replace(spec, base_url=base_url)
+    try:
+        host = urlsplit(spec.base_url).netloc.lower()
+    except ValueError as error:
+        raise SourceError(f"Expected an http(s) address with a host ({error}) - at `$.base_url`") from error
     _check(spec)
-    host = urlsplit(spec.base_url).netloc.lower()
     body = spec.request.body
     try:
         url = parse_template(spec.request.url, "request.url")
         filled = parse_template(body, "request.body") if body is not None else None
     except ValueError as error:
         raise SourceError(str(error)) from error
+    _check_keyword(url, filled)
+    if filled is not None and spec.request.body_format == "json":
+        _check_json(filled)
     return Source(
         spec=spec,
         hash=blake2b(text.encode(), digest_size=8).hexdigest(),
@@ -179,8 +186,6 @@ def _check(spec: SourceSpec) -> None:
         "request.url",
         "{base_url}/ first: a keyword names no host",
     )
-    asks = spec.request.url + (spec.request.body if spec.request.body is not None else "")
-    _need(asks.count("{keyword}") == 1, "request", "{keyword} exactly once, in url or body")
     for name, value in spec.request.headers.items():
         _need("{" not in value, f"request.headers.{name}", "plain text: a header has no slots")
     pace = spec.politeness
@@ -207,6 +212,25 @@ def _check(spec: SourceSpec) -> None:
             _need(name in FIELDS, f"{path}.fields.{name}", f"one of {', '.join(FIELDS)}")
             _check_transforms(rule, f"{path}.fields.{name}")
     _check_transforms(spec.answer.total, "answer.total")
+
+
+def _check_keyword(url: Template, body: Template | None) -> None:
+    slots = (*url.slots, *(body.slots if body is not None else ()))
+    _need(slots.count("keyword") == 1, "request", "{keyword} exactly once, in url or body")
+    if "keyword" in url.slots:
+        # In the path a keyword like ".." would lead elsewhere, and no escape of dots helps.
+        before = "".join(url.texts[: url.slots.index("keyword") + 1])
+        _need("?" in before and "#" not in before, "request.url", "{keyword} behind the ?")
+
+
+def _check_json(body: Template) -> None:
+    """Whether the body is JSON once its slots are filled, with the keyword inside a string."""
+    samples = dict.fromkeys(SLOTS, "1") | {"keyword": "a keyword"}
+    try:
+        orjson.loads(fill(body, samples, "json"))
+    except orjson.JSONDecodeError as error:
+        expected = "JSON, with {{ and }} for its own braces and {keyword} in a string"
+        raise SourceError(f"Expected {expected} ({error}) - at `$.request.body`") from error
 
 
 def _check_transforms(rule: str | FieldRule | None, path: str) -> None:

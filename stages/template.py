@@ -11,7 +11,7 @@ import orjson
 
 SLOTS = ("base_url", "keyword", "locale", "language", "country", "device", "page", "offset", "size")
 
-_SLOT = re.compile(r"\{([^{}]*)\}")
+_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 
 class Template(msgspec.Struct, frozen=True):
@@ -26,14 +26,20 @@ def parse_template(text: str, path: str) -> Template:
 
     Raises ``ValueError`` naming ``path`` where a slot is unknown.
     """
-    marked = text.replace("{{", "\x00").replace("}}", "\x01")
-    pieces = _SLOT.split(marked)
-    slots = tuple(pieces[1::2])
-    unknown = [slot for slot in slots if slot not in SLOTS]
-    if unknown:
-        raise ValueError(f"Expected a slot of {', '.join(SLOTS)}, got {{{unknown[0]}}} - at `$.{path}`")
-    texts = tuple(piece.replace("\x00", "{").replace("\x01", "}") for piece in pieces[::2])
-    return Template(texts, slots)
+    texts, slots, at = [""], [], 0
+    for token in _TOKEN.finditer(text):
+        texts[-1] += text[at : token.start()]
+        at = token.end()
+        slot = token[1]
+        if slot is None:
+            texts[-1] += token[0][0]
+        elif slot in SLOTS:
+            slots.append(slot)
+            texts.append("")
+        else:
+            raise ValueError(f"Expected a slot of {', '.join(SLOTS)}, got {{{slot}}} - at `$.{path}`")
+    texts[-1] += text[at:]
+    return Template(tuple(texts), tuple(slots))
 
 
 def fill(template: Template, values: dict[str, str], escape: Literal["url", "form", "json"]) -> str:
@@ -48,5 +54,5 @@ def fill(template: Template, values: dict[str, str], escape: Literal["url", "for
 
 def _escaped(value: str, escape: Literal["url", "form", "json"]) -> str:
     if escape == "json":
-        return orjson.dumps(value).decode()[1:-1]
+        return orjson.dumps(value.encode("utf-8", "replace").decode()).decode()[1:-1]
     return quote(value, safe="", errors="replace")

@@ -6,13 +6,12 @@ A block keeps the file's line numbers: an unreadable line leaves an empty string
 from __future__ import annotations
 
 import codecs
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import msgspec
 import zstandard
-from isal import igzip, isal_zlib
+from isal import isal_zlib
 
 from stages.records import Malformed
 
@@ -30,6 +29,12 @@ FREE_INFLATION = 64 << 20
 
 SHOWN = 200
 """Characters of an unreadable line that are kept to find it by."""
+
+_HEAD = 1 << 16
+"""Bytes by which a file is judged to be text."""
+
+_ZST_PIECE = 512
+"""Compressed bytes undone at a time: 4 of them can stand for 128 KiB, so this gives 16 MiB at most."""
 
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r")) + b"\x7f"
 
@@ -75,35 +80,88 @@ def inflate(stream: BinaryIO, compression: str, size: int) -> Iterator[bytes]:
     if not compression:
         yield from iter(lambda: stream.read(BLOCK), b"")
         return
-    opened = (
-        igzip.GzipFile(fileobj=stream)
-        if compression == "gz"
-        else zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
-    )
+    held: list[bytes] = []
+    waiting = 0
+    inflated = _gunzip(stream) if compression == "gz" else _unzstd(stream)
+    try:
+        for piece in _bounded(inflated, max(FREE_INFLATION, size * MAX_RATIO)):
+            held.append(piece)
+            waiting += len(piece)
+            if waiting >= BLOCK:
+                yield b"".join(held)
+                held.clear()
+                waiting = 0
+    except CutOff as cut:
+        # What came out before the cut is good: its lines are kept.
+        yield b"".join(held)
+        raise cut from cut.__cause__
+    yield b"".join(held)
+
+
+def _bounded(pieces: Iterable[bytes], limit: int) -> Iterator[bytes]:
     given = 0
-    limit = max(FREE_INFLATION, size * MAX_RATIO)
-    while True:
-        try:
-            piece = opened.read(BLOCK)
-        except EOFError as error:
-            raise CutOff("truncated") from error
-        except (OSError, zlib.error, isal_zlib.IsalError, zstandard.ZstdError) as error:  # type: ignore[misc]  # its stub does not say it is an exception
-            raise CutOff("damaged") from error
-        if not piece:
-            return
+    for piece in pieces:
         given += len(piece)
         if given > limit:
             raise CutOff("inflates_too_far")
         yield piece
 
 
+def _gunzip(stream: BinaryIO) -> Iterator[bytes]:
+    """The content of gzip members, one after another; zeros between and after them are padding."""
+    raw = stream.read(BLOCK)
+    while raw:
+        member = isal_zlib.decompressobj(wbits=31)
+        while not member.eof:
+            at_end = not raw
+            try:
+                piece = member.decompress(raw, BLOCK)
+            except isal_zlib.IsalError as error:  # type: ignore[misc]  # its stub does not say it is an exception
+                raise CutOff("damaged") from error
+            if at_end and not piece and not member.eof:
+                raise CutOff("truncated")
+            yield piece
+            raw = b"" if member.eof else member.unconsumed_tail or stream.read(BLOCK)
+        raw = member.unused_data.lstrip(b"\0")
+        while not raw and (more := stream.read(BLOCK)):
+            raw = more.lstrip(b"\0")
+
+
+def _unzstd(stream: BinaryIO) -> Iterator[bytes]:
+    """The content of zstd frames, one after another."""
+    unpacker = zstandard.ZstdDecompressor()
+    frame = unpacker.decompressobj()
+    inside = False
+    while raw := stream.read(BLOCK):
+        for at in range(0, len(raw), _ZST_PIECE):
+            piece = raw[at : at + _ZST_PIECE]
+            while piece:
+                try:
+                    yield frame.decompress(piece)
+                except zstandard.ZstdError as error:
+                    raise CutOff("damaged") from error
+                inside = not frame.eof
+                piece = frame.unused_data if frame.eof else b""
+                if frame.eof:
+                    frame = unpacker.decompressobj()
+    if inside:
+        raise CutOff("truncated")
+
+
 def is_text(head: bytes) -> bool:
     """Whether the first bytes of a file look like text: few controls, few broken UTF-8 sequences."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return True
-    controls = len(head) - len(head.translate(None, _CONTROLS))
-    broken = head.decode("utf-8", "replace").count("\ufffd")
-    return (controls + broken) * 20 <= len(head)
+    if _strange(head) * 20 <= len(head):
+        return True
+    # In a file of a few lines one bad line weighs much: it is text where most of its lines are.
+    lines = head.split(b"\n") if len(head) < 1_000 else []
+    return sum(_strange(line) > 0 for line in lines) * 2 <= sum(bool(line) for line in lines) > 0
+
+
+def _strange(raw: bytes) -> int:
+    controls = len(raw) - len(raw.translate(None, _CONTROLS))
+    return controls + raw.decode("utf-8", "replace").count("\ufffd")
 
 
 def text_blocks(pieces: Iterable[bytes]) -> Iterator[Block]:
@@ -127,11 +185,11 @@ def _transcode(pieces: Iterable[bytes]) -> Iterator[bytes | CutOff]:
     decoder: codecs.IncrementalDecoder | None = None
     first = True
     try:
-        for piece in pieces:
+        for piece in _headed(pieces):
             given = piece
             if first:
                 first = False
-                if not is_text(given[: 1 << 16]):
+                if not is_text(given[:_HEAD]):
                     raise Malformed("this is no text file; keyword files are text, JSON lines or Parquet")
                 if given.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                     decoder = codecs.getincrementaldecoder("utf-16")("replace")
@@ -142,6 +200,24 @@ def _transcode(pieces: Iterable[bytes]) -> Iterator[bytes | CutOff]:
         return
     if decoder is not None:
         yield decoder.decode(b"", final=True).encode("utf-8", "replace")
+
+
+def _headed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes, the first piece long enough to judge the file by, however short the pieces come."""
+    rest = iter(pieces)
+    head: list[bytes] = []
+    size = 0
+    try:
+        while size < _HEAD and (piece := next(rest, None)) is not None:
+            head.append(piece)
+            size += len(piece)
+    except CutOff as cut:
+        if size:
+            yield b"".join(head)
+        raise cut from cut.__cause__
+    if size:
+        yield b"".join(head)
+    yield from rest
 
 
 def _line_blocks(pieces: Iterable[bytes | CutOff]) -> Iterator[bytes | CutOff]:

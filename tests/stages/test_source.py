@@ -1,0 +1,108 @@
+"""A source file is checked whole, and what is wrong is named by its path."""
+
+import pytest
+
+from stages.extract import compile_rules
+from stages.source import SourceError, parse_source
+from tests.stages.kit import CSS, source_of, source_text
+
+POST = 'url = "{base_url}/s"\nmethod = "POST"\nbody_format = "json"\n'
+
+
+@pytest.mark.parametrize(
+    ("changed", "path"),
+    [
+        ({"request": 'url = "https://evil.example/?q={keyword}"'}, "request.url"),
+        ({"request": 'url = "{base_url}.evil.example/?q={keyword}"'}, "request.url"),
+        ({"request": 'url = "{base_url}/s?q=python"'}, "request"),
+        ({"request": 'url = "{base_url}/s?q={keyword}&x={keyword}"'}, "request"),
+        ({"request": 'url = "{base_url}/s?q={{keyword}}"'}, "request"),
+        ({"request": 'url = "{base_url}/{keyword}"'}, "request.url"),
+        ({"request": 'url = "{base_url}/#?q={keyword}"'}, "request.url"),
+        ({"request": 'url = "{base_url}/s?q={query}"'}, "request.url"),
+        ({"request": 'url = "{base_url}/s"\nbody = "{query}{keyword}"'}, "request.body"),
+        ({"request": 'url = "{base_url}/s?q={keyword}"\nheaders = { X = "{keyword}" }'}, "request.headers.X"),
+        ({"request": 'url = "{base_url}/s?q={keyword}"\nmethod = "PUT"'}, "request.method"),
+        ({"request": POST + "body = '{{\"q\": {keyword}}}'"}, "request.body"),
+        ({"request": POST + 'body = \'{"a":{"q":"{keyword}"}}\''}, "request.body"),
+        ({"politeness": "rate = 0"}, "politeness.rate"),
+        ({"politeness": "rate = nan"}, "politeness.rate"),
+        ({"politeness": "rate = inf"}, "politeness.rate"),
+        ({"politeness": "rate = 1\nburst = 0"}, "politeness.burst"),
+        ({"politeness": "rate = 1\nrest = 10\nmax_rest = 5"}, "politeness.rest"),
+        ({"politeness": 'rate = "fast"'}, "politeness.rate"),
+        ({"politeness": "rates = 1"}, "politeness"),
+        ({"limits": "bytes = 1"}, "limits.bytes"),
+        ({"limits": "attempts = 0"}, "limits"),
+        ({"paging": "most = 0"}, "paging"),
+        ({"answer": CSS.replace("css", "regex")}, "answer.language"),
+        ({"answer": CSS.replace("snippet =", "text =")}, "answer.results[0].fields.text"),
+        ({"answer": CSS.replace('"h3"', '{ select = "a", transforms = ["upper"] }')}, "fields.title.transf"),
+        ({"answer": CSS.replace('"h3"', '{ select = "a", transforms = ["regex:(("] }')}, "fields.title.tra"),
+        ({"answer": CSS.replace('"h3"', '{ select = "a", transforms = ["regex:a"] }')}, "fields.title.tran"),
+        ({"answer": CSS.replace('"h3"', '{ select = "a", transforms = ["redirect"] }')}, "fields.title.tr"),
+    ],
+)
+def test_a_wrong_field_is_refused_with_its_path(changed: dict[str, str], path: str):
+    with pytest.raises(SourceError) as refused:
+        source_of(**changed)
+    assert f"$.{path}" in str(refused.value).replace("$.answer.results[0].fields.title", "$.fields.title")
+
+
+@pytest.mark.parametrize(
+    ("language", "selector"),
+    [
+        ("css", "div[["),
+        ("css", "div:nonsense(x)"),
+        ("xpath", "//div["),
+        ("xpath", "//nowhere:div"),
+        ("xpath", "nonsense(//div)"),
+        ("xml", "//div[@"),
+        ("json", "items["),
+        ("json", "nonsense(items)"),
+    ],
+)
+def test_a_wrong_selector_is_refused_with_the_path_of_its_rule(language: str, selector: str):
+    """When the source is loaded, not when the first answer comes."""
+    answer = f"language = '{language}'\n[[answer.results]]\nrows = '{selector}'\nfields = {{ title = 'a' }}"
+    with pytest.raises(SourceError, match=r"`\$\.answer\.results\[0\]\.rows`"):
+        compile_rules(source_of(answer).spec.answer)
+    answer = f"language = '{language}'\n[[answer.results]]\nrows = 'a'\nfields = {{ title = '{selector}' }}"
+    with pytest.raises(SourceError, match=r"`\$\.answer\.results\[0\]\.fields\.title`"):
+        compile_rules(source_of(answer).spec.answer)
+    answer = answer.replace(selector, "a") + f"\n[answer.refused]\nselect = ['{selector}']"
+    with pytest.raises(SourceError, match=r"`\$\.answer\.refused\.select`"):
+        compile_rules(source_of(answer).spec.answer)
+
+
+@pytest.mark.parametrize("base", ["ftp://a.example", "a.example", "http://", "http://[1", "//a.example", ""])
+def test_a_base_address_must_be_one(base: str):
+    with pytest.raises(SourceError, match=r"`\$\.base_url`"):
+        parse_source(source_text(), base_url=base)
+
+
+@pytest.mark.parametrize("name", ["", "Upper", "1st", "a-b", "a" * 41, "../x"])
+def test_a_name_is_a_plain_word(name: str):
+    """It becomes part of queue names, object keys and partitions."""
+    with pytest.raises(SourceError, match=r"`\$\.name`"):
+        parse_source(source_text().replace('name = "engine"', f'name = "{name}"'))
+
+
+def test_text_that_is_no_toml_is_refused():
+    with pytest.raises(SourceError):
+        parse_source("name = ")
+
+
+def test_the_hosts_are_the_base_addresss_and_the_allowed_ones():
+    text = source_text().replace("kind", 'allowed_hosts = ["WWW.engine.example"]\nkind', 1)
+    assert parse_source(text).hosts == {"127.0.0.1:8650", "www.engine.example"}
+    assert parse_source(text, base_url="https://Other.example/").hosts == {
+        "other.example",
+        "www.engine.example",
+    }
+
+
+def test_the_hash_follows_the_text_of_the_file():
+    """A run keeps it, so a changed rule in mid-run is seen."""
+    assert source_of().hash == source_of().hash
+    assert source_of().hash != source_of(politeness="rate = 2").hash
