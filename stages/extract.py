@@ -185,10 +185,16 @@ def _redirect(parameter: str) -> Callable[[str, str], str]:
         for mark in marks:
             _, found, rest = value.partition(mark)
             if found:
-                return unquote(rest.split("&", 1)[0].split("#", 1)[0].replace("+", " "))
+                return _unquoted(rest.split("&", 1)[0].split("#", 1)[0].replace("+", " "))
         return value
 
     return decode
+
+
+def _unquoted(text: str) -> str:
+    # What a link is full of first: the library's own way costs ten times as much.
+    text = text.replace("%3A", ":").replace("%2F", "/")
+    return unquote(text) if "%" in text else text
 
 
 def _number(value: str, _url: str) -> str:

@@ -108,11 +108,16 @@ def _css_find_first(selector: str) -> Callable[[Any], Any]:
 
 def _css_read(attribute: str) -> Read:
     if attribute:
-        return lambda node: node.attributes.get(attribute) or ""  # an attribute without a value is None
+        return lambda node: node.attrs.get(attribute) or ""  # an attribute without a value is None
     return lambda node: squeeze(node.text())
 
 
 # XPath and XML
+
+_PLAIN_PATH = re.compile(
+    r"""(?P<here>\.?)//(?P<tag>\*|[a-zA-Z][\w-]*)(?:\[@(?P<name>[\w-]+)=(["'])(?P<value>[^"']*)\4\])?"""
+)
+"""An element by its name and at most one attribute: most fields of most pages."""
 
 
 def _html_parse(body: bytes) -> Any:
@@ -153,7 +158,22 @@ def _xpath_find(selector: str) -> Find:
 
 def _xpath_find_first(selector: str) -> Callable[[Any], Any]:
     find = _xpath_find(selector if selector else ".")
+    plain = _PLAIN_PATH.fullmatch(selector)
+    if plain is not None:
+        return _first_descendant(plain["tag"], plain["name"], plain["value"], below=plain["here"] == ".")
     return lambda node: next(iter(find(node)), None)
+
+
+def _first_descendant(tag: str, name: str | None, value: str | None, *, below: bool) -> Callable[[Any], Any]:
+    """What ``.//tag[@name='value']`` finds first. XPath collects every match before it gives one."""
+
+    def find_first(node: Any) -> Any:
+        if not isinstance(node, etree._Element):  # noqa: SLF001  # lxml names its element class so
+            raise Malformed(f"there is no {tag} in a text")
+        elements = node.iterdescendants(tag) if below else node.getroottree().iter(tag)
+        return next((found for found in elements if name is None or found.get(name) == value), None)
+
+    return find_first
 
 
 def _xpath_read(attribute: str) -> Read:

@@ -18,6 +18,7 @@ PURE_STDLIB = {
         "bisect",
         "codecs",
         "collections",
+        "contextlib",
         "csv",
         "datetime",
         "email",
