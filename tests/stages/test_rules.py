@@ -16,11 +16,20 @@ PAGE = b"""<html><body class="x"><div id="a"><p class="x">one<b>two</b></p><p>th
 <div id="b"><p class="x y">four</p><section><p class="x">five</p></section></div></body></html>"""
 
 
-@pytest.mark.parametrize(
-    "path",
-    [*(".//p", "//p", ".//*", "//*", ".//p[@class='x']", '//p[@class="x y"]', "//body[@class='x']", "//html")]
-    + [".//div", ".//section", ".//nothing", "//p[@class='']", ".//p[@id='a']"],
+PATHS = (
+    ".//p",
+    "//p",
+    ".//*",
+    "//*",
+    ".//p[@class='x']",
+    '//p[@class="x y"]',
+    "//body[@class='x']",
+    "//html",
 )
+NOWHERE = (".//nothing", "//p[@class='']", ".//p[@id='a']")
+
+
+@pytest.mark.parametrize("path", PATHS + NOWHERE)
 @pytest.mark.parametrize("language", ["xpath", "xml"])
 def test_a_plain_path_finds_first_what_xpath_finds_first(path: str, language: str):
     """From the root and from inside, the walk that stops at the first match is XPath's first match."""
