@@ -14,7 +14,7 @@ import msgspec
 from pipeline.errors import Misuse
 from pipeline.metrics import MemoryMetrics, Metrics
 from pipeline.pacers.folder import FolderPaceStore
-from pipeline.pacers.pacer import Pacer
+from pipeline.pacers.pacer import Pacer, PaceStore
 from pipeline.queues.memory import MemoryBroker
 from pipeline.queues.names import Queues
 from pipeline.settings import Settings
@@ -51,13 +51,22 @@ def open_place(
     return Place(
         lake=lake,
         storage=FolderStorage(lake),
-        pacer=Pacer(FolderPaceStore(lake), time.time),
+        pacer=Pacer(_pace_store(lake, broker, settings.name), time.time),
         sources=load_sources(Path(settings.sources) if settings.sources else None, base_urls),
         open_queues=_queue_opener(broker, settings),
         metrics=MemoryMetrics(),
         user_agent=user_agent(version("serpline"), settings.contact),
         contact=settings.contact,
     )
+
+
+def _pace_store(lake: Path, broker: str, name: str) -> PaceStore:
+    """Where paces are kept: beside the queues on Redis, so that all machines share them; else in the lake."""
+    if broker.partition("://")[0] in ("redis", "rediss"):
+        from pipeline.pacers.redis import RedisPaceStore  # noqa: PLC0415
+
+        return RedisPaceStore(broker, name)
+    return FolderPaceStore(lake)
 
 
 def _queue_opener(broker: str, settings: Settings) -> Callable[[], Queues]:

@@ -22,6 +22,9 @@ HORIZON = 60.0
 GRACE = 0.25
 """A slot not used within this of its moment is forfeited; late requests would bunch up."""
 
+SHORTEST_REST = 1.0
+"""An engine that refuses and says «at once» is not asked at once."""
+
 TRIAL = 60.0
 """A trial request whose outcome nobody reported for this long is given to somebody else."""
 
@@ -117,7 +120,7 @@ def refuse(state: PaceState, pace: Politeness, now: float, until: float | None, 
     """
     in_a_row = state.refusals if now < state.closed_until else state.refusals + 1
     rest = min(pace.max_rest, pace.rest * 2.0 ** min(max(in_a_row, 1) - 1, 64))
-    reopens = until if until is not None else now + rest
+    reopens = max(until, now + SHORTEST_REST) if until is not None else now + rest
     return msgspec.structs.replace(
         state,
         closed_until=max(state.closed_until, reopens),

@@ -56,6 +56,7 @@ STAGES_MAY = PURE_STDLIB | {
 }
 DRIVERS_OF_ONE_PLACE = {
     "kombu": "pipeline/queues/kombu",
+    "redis": "pipeline/pacers/redis.py pipeline/queues/kombu",
     "aiohttp": "pipeline/http_client.py pipeline/practice/",
     "duckdb": "pipeline/query",
     "sqlglot": "pipeline/query",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,16 +17,34 @@ from pipeline.errors import StorageUnavailable
 from pipeline.pacers.folder import FolderPaceStore
 from pipeline.pacers.memory import MemoryPaceStore
 from pipeline.pacers.pacer import Pacer, PaceStore
+from pipeline.pacers.redis import RedisPaceStore
 from stages.pace import Lease, PaceState, Wait
 from stages.source import Politeness
+from tests import servers
 from tests.pipeline.kit import Clock
 
 TERMS = Politeness(rate=10, burst=2, rest=30)
 
 
-@pytest.fixture(params=["memory", "folder"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> PaceStore:
-    return MemoryPaceStore() if request.param == "memory" else FolderPaceStore(tmp_path)
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of this module's own."""
+    try:
+        server = servers.start_redis(tmp_path_factory.mktemp("redis"))
+    except servers.Missing as missing:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(params=["memory", "folder", "redis"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PaceStore]:
+    if request.param == "redis":
+        kept = RedisPaceStore(request.getfixturevalue("redis_url"), tmp_path.name)
+        yield kept
+        kept.close()
+    else:
+        yield MemoryPaceStore() if request.param == "memory" else FolderPaceStore(tmp_path)
 
 
 def test_a_new_source_is_open(store: PaceStore):
@@ -88,18 +108,21 @@ def test_threads_that_lease_at_once_share_no_slot(store: PaceStore):
     assert all(later - sooner >= 0.3 - 1e-6 for sooner, later in pairwise(starts))
 
 
-def take(lake: str, answers: multiprocessing.Queue[list[float]]) -> None:
-    """One of several processes that lease from one folder."""
-    pacer = Pacer(FolderPaceStore(Path(lake)), Clock())
+def take(where: str, answers: multiprocessing.Queue[list[float]]) -> None:
+    """One of several processes that lease from one store."""
+    kept = RedisPaceStore(where, "t") if where.startswith("redis:") else FolderPaceStore(Path(where))
+    pacer = Pacer(kept, Clock())
     leases = [pacer.lease("engine", TERMS, 2) for _ in range(40)]
     answers.put([lease.start for lease in leases if isinstance(lease, Lease)])
 
 
-def test_processes_share_one_rate_through_a_folder(tmp_path: Path):
-    """The lake is what processes of one machine have in common."""
+@pytest.mark.parametrize("kind", ["folder", "redis"])
+def test_processes_share_one_rate(tmp_path: Path, kind: str, request: pytest.FixtureRequest):
+    """Through the lake on one machine, through Redis on several: no slot is given twice."""
+    where = request.getfixturevalue("redis_url") if kind == "redis" else str(tmp_path)
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
-    processes = [context.Process(target=take, args=(str(tmp_path), answers)) for _ in range(4)]
+    processes = [context.Process(target=take, args=(where, answers)) for _ in range(4)]
     for process in processes:
         process.start()
     starts = sorted(start for _ in processes for start in answers.get(timeout=60))
@@ -140,3 +163,9 @@ def test_a_damaged_state_stops_instead_of_asking(tmp_path: Path):
     path.write_text("{")
     with pytest.raises(StorageUnavailable, match=r"engine\.json"):
         Pacer(FolderPaceStore(tmp_path), Clock()).lease("engine", TERMS, 1)
+
+
+def test_a_redis_that_is_away_stops_instead_of_asking():
+    """No pacer, no request: the worker waits and tries again."""
+    with pytest.raises(StorageUnavailable, match="Redis"):
+        Pacer(RedisPaceStore("redis://127.0.0.1:1/0", "t"), Clock()).lease("engine", TERMS, 1)
