@@ -13,7 +13,7 @@ from typing import Any
 from pipeline import keys
 from pipeline.bootstrap import Place, open_place
 from pipeline.cli.engine_process import practice_base_urls, require_practice_engine
-from pipeline.cli.screen import ledger_lines, run_progress
+from pipeline.cli.screen import closed_note, ledger_lines, run_progress
 from pipeline.errors import Misuse
 from pipeline.local import run_here
 from pipeline.logs import configure_logs, get_log
@@ -71,7 +71,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         stream = configure_logs(log_file, verbose=arguments.verbose)
         if log_file is not None:
             stack.enter_context(stream)
-        with run_progress(place.metrics, frozen, shown=on_screen) as tick:
+        closed = closed_note(place.pacer, source.name)
+        with run_progress(place.metrics, frozen, closed, shown=on_screen) as tick:
             end = run_here(place, frozen, get_log(run_id=frozen.run_id), tick)
     for line in ledger_lines(frozen, end):
         print(line)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipeline.catalog import Ledger
 from pipeline.local import RunEnd
+from pipeline.pacers.pacer import Pacer
 from stages.run import Run
 
 STATUSES = ("ok", "refused", "failed")
@@ -23,8 +26,13 @@ def console() -> Console:
 
 
 @contextmanager
-def run_progress(metrics: Any, run: Run, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """A bar for each stage on standard error; gives the function that redraws them."""
+def run_progress(
+    metrics: Any, run: Run, closed: Callable[[], str], *, shown: bool
+) -> Iterator[Callable[[], None]]:
+    """A bar for each stage on standard error; gives the function that redraws them.
+
+    ``closed`` says why the source is not asked now, and is empty while it is.
+    """
     if not shown:
         yield lambda: None
         return
@@ -47,10 +55,26 @@ def run_progress(metrics: Any, run: Run, *, shown: bool) -> Iterator[Callable[[]
             total = tasks if tasks else None
             found = sum(metrics[f"pages_{status}"] for status in (*STATUSES, "found"))
             progress.update(sharding, completed=min(size, metrics["bytes_read"]))
-            progress.update(fetching, completed=found, total=total)
+            progress.update(fetching, completed=found, total=total, unit=closed() or "pages")
             progress.update(aggregating, completed=metrics["pages_committed"], total=total)
 
         yield tick
+
+
+def closed_note(pacer: Pacer, source: str) -> Callable[[], str]:
+    """Says why a source is not asked now and until when; looks once a second, however often it is called."""
+    said, looked = "", 0.0
+
+    def note() -> str:
+        nonlocal said, looked
+        if time.monotonic() - looked >= 1.0:
+            looked = time.monotonic()
+            state = pacer.state(source)
+            until = datetime.fromtimestamp(state.closed_until).astimezone()
+            said = f"pages; closed until {until:%H:%M:%S} ({state.reason})" if state.closed_since else ""
+        return said
+
+    return note
 
 
 def ledger_lines(run: Run, end: RunEnd) -> Iterator[str]:
