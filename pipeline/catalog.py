@@ -24,7 +24,16 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from pipeline.errors import CommitConflict
-from pipeline.iceberg import NAMESPACE, between, count_rows, equal, open_table, translated, write_data_file
+from pipeline.iceberg import (
+    NAMESPACE,
+    between,
+    count_rows,
+    equal,
+    open_table,
+    raced,
+    translated,
+    write_data_file,
+)
 from stages.aggregate import page_batch, shard_table
 from stages.records import BatchId
 from stages.shard import ShardRow
@@ -91,10 +100,13 @@ class Tables:
     def create(self) -> None:
         """Make the tables that do not exist yet."""
         with translated():
-            with suppress(NamespaceAlreadyExistsError):
-                self._catalog.create_namespace(NAMESPACE)
-            for spec in TABLES:
-                self._table(spec)
+            raced(self._create)
+
+    def _create(self) -> None:
+        with suppress(NamespaceAlreadyExistsError):
+            self._catalog.create_namespace(NAMESPACE)
+        for spec in TABLES:
+            self._table(spec)
 
     def append_pages(self, staged: Iterable[Staged]) -> Committed:
         """Commit the pages of these batches, each batch exactly once whoever else commits it."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import pyarrow as pa
@@ -40,7 +41,12 @@ from pipeline.errors import (
 from stages.aggregate import write_parquet
 from stages.tables import SCHEMA_VERSION, TableSpec
 
+_Made = TypeVar("_Made")
+
 NAMESPACE = "serpline"
+RACES = 5
+"""Times that making a catalog or table is tried again because another process makes it too."""
+
 VERSION_PROPERTY = "serpline.schema-version"
 
 _PROPERTIES = {
@@ -62,12 +68,20 @@ def open_folder_catalog(lake: Path) -> Catalog:
         raise Misuse(f"the lake's path {lake} has a # or ?, which the tables' locations cannot hold")
     with translated():
         lake.mkdir(parents=True, exist_ok=True)
-        return SqlCatalog(
-            NAMESPACE,
-            uri=URL.create("sqlite", database=str(lake / "catalog.sqlite3")).render_as_string(),
-            # Not as a percent-encoded URI: the library takes the path literally.
-            warehouse=f"file://{lake / 'tables'}",
-        )
+        location = URL.create("sqlite", database=str(lake / "catalog.sqlite3")).render_as_string()
+        # Not as a percent-encoded URI: the library takes the path literally.
+        warehouse = f"file://{lake / 'tables'}"
+        return raced(lambda: SqlCatalog(NAMESPACE, uri=location, warehouse=warehouse))
+
+
+def raced(make: Callable[[], _Made]) -> _Made:
+    """Make what several processes may be making at this moment; whoever lost the race finds it made."""
+    for tried in range(RACES):
+        try:
+            return make()
+        except SQLAlchemyError:
+            time.sleep(0.05 * 2**tried)
+    return make()
 
 
 def open_table(catalog: Catalog, spec: TableSpec) -> Table:

@@ -102,6 +102,24 @@ def test_processes_that_commit_the_same_batches_at_once_lose_and_double_nothing(
     assert each_once(tmp_path) == {(f"{number}:{at}", 1): 1 for number in range(24) for at in range(3)}
 
 
+def make_tables(lake: str) -> None:
+    """One of several processes that find no lake yet."""
+    open_tables(Path(lake))
+
+
+def test_processes_that_make_a_lake_at_once_share_it(tmp_path: Path):
+    """The first commands on a new lake may be two: neither fails because the other was first."""
+    context = multiprocessing.get_context("spawn")
+    for number in range(4):
+        lake = str(tmp_path / str(number))
+        processes = [context.Process(target=make_tables, args=(lake,)) for _ in range(5)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(60)
+        assert [process.exitcode for process in processes] == [0] * 5
+
+
 def test_an_unknown_outcome_is_resolved_by_looking(tmp_path: Path):
     """The commit landed but its reply was lost: the next look finds the batch and adds nothing."""
     tables = open_tables(tmp_path)
