@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,20 +71,18 @@ def _drain(place: Place, run: Run, log: Any, on_tick: Callable[[], None]) -> lis
     queues.keywords.send([_encoder.encode(ShardTask(run.run_id, part)) for part in range(run.parts)])
 
     def admit(queue: Queue) -> None:
-        while queue.depth().waiting > ROOM:
+        while True:
             if stop.is_set():
-                raise Retryable("the run was interrupted while it waited for room in a queue")
+                raise Retryable("the run was interrupted while it was sharded")
+            if queue.depth().waiting <= ROOM:
+                return
             time.sleep(TICK)
 
     workers = [
-        threading.Thread(target=shard_worker, args=(place, log, stop.is_set, admit), name="shard"),
-        threading.Thread(
-            target=aggregate_worker, args=(place, log, stop.is_set, lambda: _idle(upstream)), name="aggregate"
-        ),
+        _Worker("shard", lambda: shard_worker(place, log, stop.is_set, admit)),
+        _Worker("aggregate", lambda: aggregate_worker(place, log, stop.is_set, lambda: _idle(upstream))),
         *(
-            threading.Thread(
-                target=fetch_worker, args=(place, source, log, stop.is_set), name=f"fetch-{name}"
-            )
+            _Worker(f"fetch-{name}", partial(fetch_worker, place, source, log, stop.is_set))
             for name, source in place.sources.items()
         ),
     ]
@@ -98,11 +97,30 @@ def _drain(place: Place, run: Run, log: Any, on_tick: Callable[[], None]) -> lis
         for worker in workers:
             worker.join()
         on_tick()
+    for worker in workers:
+        if worker.error is not None:
+            raise worker.error
     return [
         f"{queue.name}: {letter.body[:120].decode('utf-8', 'replace')}"
         for queue in [*upstream, queues.results]
         for letter in queue.dead().receive(10, wait=0.0)
     ]
+
+
+class _Worker(threading.Thread):
+    """A stage's thread; what ends it before its time is kept for the one who waits for it."""
+
+    def __init__(self, name: str, target: Callable[[], None]) -> None:
+        super().__init__(name=name)
+        self._do = target
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._do()
+        # Nothing is swallowed: it is raised in the thread that waits for all of them.
+        except Exception as error:  # noqa: BLE001
+            self.error = error
 
 
 def _idle(queues: list[Queue]) -> bool:

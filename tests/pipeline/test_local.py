@@ -8,17 +8,22 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pipeline import keys
 from pipeline.bootstrap import Place, open_place
+from pipeline.errors import QueueUnavailable
 from pipeline.local import RunEnd, run_here
 from pipeline.practice.faults import Fault
 from pipeline.practice.server import PracticeEngine
+from pipeline.queues.names import Queues
 from pipeline.runs import Drop, find_run, freeze_run
 from pipeline.settings import Settings
 from stages.run import Options, Run
@@ -287,6 +292,28 @@ def test_one_run_is_run_by_one_process(tmp_path: Path, engine: PracticeEngine):
     assert command(path, sources, tmp_path / "lake", "--run-id", "one").wait(30) == 2
     assert first.wait(30) == 0
     assert len(engine.arrivals) == 60
+
+
+def test_a_stage_that_cannot_work_ends_the_run_with_its_reason(tmp_path: Path, engine: PracticeEngine):
+    """What kills a stage's thread is raised to the caller, once all of them have ended."""
+    place = place_for(tmp_path, engine)
+    run = frozen(place, ["json dumps"])
+    broken = msgspec.structs.replace(place, open_queues=_Unopenable(place.open_queues))
+    with pytest.raises(QueueUnavailable, match="no queue for aggregate"):
+        run_here(broken, run, LOG)
+    assert check_whole(place, run, run_here(place, run, LOG), ["json dumps"]) == {"ok": 1}
+
+
+class _Unopenable:
+    """Opens queues for everyone but the thread that aggregates."""
+
+    def __init__(self, open_queues: Callable[[], Queues]) -> None:
+        self._open = open_queues
+
+    def __call__(self) -> Queues:
+        if threading.current_thread().name == "aggregate":
+            raise QueueUnavailable("no queue for aggregate")
+        return self._open()
 
 
 def test_a_repeated_freeze_keeps_what_was_frozen(tmp_path: Path, engine: PracticeEngine):
