@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 import aiohttp
@@ -14,6 +15,7 @@ from yarl import URL
 
 from stages.records import Request, Response
 from stages.source import Limits
+from stages.template import fill_secrets
 
 _BUFFER = 1 << 18
 """Bytes read from a connection at once: a whole results page wakes the loop once or twice."""
@@ -30,9 +32,13 @@ class HttpClient(Protocol):
 
 
 class AiohttpClient:
-    """One pool of connections, made on first use in the running loop."""
+    """One pool of connections, made on first use in the running loop.
 
-    def __init__(self) -> None:
+    ``secrets`` by name go into the requests' secret headers here, the last moment before the wire.
+    """
+
+    def __init__(self, secrets: Mapping[str, str] | None = None) -> None:
+        self._secrets = secrets if secrets is not None else {}
         self._session: aiohttp.ClientSession | None = None
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
 
@@ -47,7 +53,7 @@ class AiohttpClient:
             async with self._session.request(
                 request.method,
                 URL(request.url, encoded=True),
-                headers=request.headers,
+                headers=self._headers(request),
                 data=request.body,
                 allow_redirects=False,
                 timeout=timeout,
@@ -68,6 +74,12 @@ class AiohttpClient:
             failure = "not_http"
         latency_ms = round((time.perf_counter() - started) * 1000)
         return Response(status, headers, body, request.url, latency_ms, failure)
+
+    def _headers(self, request: Request) -> dict[str, str]:
+        if not request.secret_headers:
+            return request.headers
+        secret = {name: fill_secrets(text, self._secrets) for name, text in request.secret_headers.items()}
+        return request.headers | secret
 
     async def close(self) -> None:
         """Give back the connections."""

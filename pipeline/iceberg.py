@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import pyarrow as pa
+from pyarrow.parquet import FileMetaData
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError
@@ -27,6 +28,7 @@ from pyiceberg.partitioning import PartitionField, PartitionFieldValue, Partitio
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
+from pyiceberg.typedef import Record
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -115,19 +117,31 @@ def write_data_file(
     table: Table, spec: TableSpec, rows: pa.Table, partition: tuple[Any, ...], sort: Sequence[str] = ()
 ) -> DataFile:
     """Write one Parquet file into the table's folder and describe it; no snapshot names it yet."""
-    schema = table.schema()
     key = PartitionKey(
         [
             PartitionFieldValue(field, value)
             for field, value in zip(table.spec().fields, partition, strict=True)
         ],
         table.spec(),
-        schema,
+        table.schema(),
     )
-    path = f"{table.location()}/data/{key.to_path()}/{uuid4()}.parquet"
+    path = new_data_path(table, key.to_path())
     output = table.io.new_output(path)
     with output.create() as sink:
         metadata = write_parquet(rows, spec.schema, sink, sort)
+    return describe_data_file(table, path, len(output), metadata, key.partition)
+
+
+def new_data_path(table: Table, folder: str) -> str:
+    """Where a new data file of a partition goes; ``folder`` is what the partition is called."""
+    return f"{table.location()}/data/{folder}/{uuid4()}.parquet"
+
+
+def describe_data_file(
+    table: Table, path: str, size: int, metadata: FileMetaData, partition: Record
+) -> DataFile:
+    """What a snapshot says of a Parquet file that was written."""
+    schema = table.schema()
     statistics = data_file_statistics_from_parquet_metadata(
         parquet_metadata=metadata,
         stats_columns=compute_statistics_plan(schema, table.properties),
@@ -137,8 +151,8 @@ def write_data_file(
         content=DataFileContent.DATA,
         file_path=path,
         file_format=FileFormat.PARQUET,
-        partition=key.partition,
-        file_size_in_bytes=len(output),
+        partition=partition,
+        file_size_in_bytes=size,
         sort_order_id=None,
         spec_id=table.metadata.default_spec_id,
         equality_ids=None,

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -200,7 +201,7 @@ class _Retrieval:
                 judged = Done("failed", "too_many_redirects")
             else:
                 ask.redirects += 1
-                ask.request = msgspec.structs.replace(ask.request, method="GET", url=judged.url, body=None)
+                ask.request = _followed(ask.request, judged.url)
                 self._pending.appendleft(ask)
                 return
         if isinstance(judged, Retry):
@@ -237,3 +238,10 @@ class _Retrieval:
         )
         self._pages.append(page)
         self._r.on_page(page)
+
+
+def _followed(request: Request, url: str) -> Request:
+    """The request for a redirect's target. Secrets go to the host they were meant for and to no other."""
+    same = urlsplit(request.url)[:2] == urlsplit(url)[:2]
+    secret = request.secret_headers if same else {}
+    return msgspec.structs.replace(request, method="GET", url=url, body=None, secret_headers=secret)

@@ -12,6 +12,9 @@ from pipeline.errors import Misuse
 
 PREFIX = "SERPLINE_"
 
+SECRET_PREFIX = "SERPLINE_SECRET_"  # noqa: S105  # the beginning of names, not a secret
+"""Source files reach the variables under this prefix alone: a file cannot send others to its own host."""
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the environment says, each as ``SERPLINE_<NAME>``.
@@ -54,3 +57,17 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         raise Misuse(
             f"a setting is wrong: {error}; each is an environment variable {PREFIX}<NAME>"
         ) from error
+
+
+def read_secret(name: str, environment: Mapping[str, str] | None = None) -> str:
+    """The secret that source files call by this name.
+
+    Raises ``Misuse`` naming the variable, never its value, where it is missing or fits in no header.
+    """
+    variable = SECRET_PREFIX + name
+    secret = (environment if environment is not None else os.environ).get(variable, "").strip()
+    if not secret:
+        raise Misuse(f"set {variable} to the secret that the source file calls {name}")
+    if not (secret.isascii() and secret.isprintable()):
+        raise Misuse(f"{variable} holds characters that no header can carry")
+    return secret

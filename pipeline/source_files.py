@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pipeline.errors import Misuse
+from pipeline.settings import read_secret
 from stages.extract import Extractor, compile_rules
 from stages.run import SourceTerms
 from stages.source import Source, SourceError, parse_source
@@ -80,6 +81,35 @@ def check_contact(source: Source, contact: str) -> None:
             f"source {source.name} is not on this machine: set SERPLINE_CONTACT to a mail address or URL "
             "by which its operators can reach you"
         )
+
+
+def read_secrets(source: Source, read: Callable[[str], str] = read_secret) -> dict[str, str]:
+    """The secrets that a source's headers need, by name.
+
+    Raises ``Misuse`` naming the source and the variable that is missing.
+    """
+    try:
+        return {name: read(name) for name in source.secrets}
+    except Misuse as error:
+        raise Misuse(f"source {source.name}: {error}") from error
+
+
+def check_ready(source: Source, contact: str) -> None:
+    """Whether a source can be asked from here: raises ``Misuse`` for a missing contact or secret."""
+    check_contact(source, contact)
+    read_secrets(source)
+
+
+def ready_sources(sources: Mapping[str, LoadedSource], contact: str) -> dict[str, LoadedSource]:
+    """The sources that can be asked from here; rows that name another are rejected, never asked halfway."""
+    ready = {}
+    for name, loaded in sources.items():
+        try:
+            check_ready(loaded.source, contact)
+        except Misuse:
+            continue
+        ready[name] = loaded
+    return ready
 
 
 def _is_loopback(host: str) -> bool:

@@ -12,7 +12,7 @@ from pipeline.http_client import AiohttpClient
 from pipeline.iceberg import open_folder_catalog
 from pipeline.queues.protocol import Queue
 from pipeline.retrieve import Retriever
-from pipeline.source_files import LoadedSource
+from pipeline.source_files import LoadedSource, read_secrets
 from pipeline.steps.aggregate import AggregateStep
 from pipeline.steps.fetch import FetchStep
 from pipeline.steps.shard import ShardStep
@@ -41,9 +41,9 @@ def shard_worker(
 
 def fetch_worker(place: Place, source: LoadedSource, log: Any, stopped: Stopped) -> None:
     """Fetch batches of one source until stopped; what is on its way then is staged first."""
+    client = AiohttpClient(read_secrets(source.source))
     queues = place.open_queues()
     log = log.bind(stage="fetch", source=source.source.name)
-    client = AiohttpClient()
     with new_runner() as runner:
         try:
             retriever = Retriever(

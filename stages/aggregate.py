@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from itertools import accumulate
 from typing import Any
@@ -79,6 +79,11 @@ def write_parquet(table: pa.Table, schema: pa.Schema, sink: Any, sort: Sequence[
     ``schema`` is the table's own with Iceberg's field ids. Rows are sorted row group by row group, so
     that no second copy of the table is held.
     """
+    return write_groups(_sorted_groups(table, sort), schema, sink)
+
+
+def write_groups(groups: Iterable[pa.Table], schema: pa.Schema, sink: Any) -> pq.FileMetaData:
+    """The same of rows that come in order, a row group or several at a time."""
     with pq.ParquetWriter(
         sink,
         schema,
@@ -87,7 +92,7 @@ def write_parquet(table: pa.Table, schema: pa.Schema, sink: Any, sort: Sequence[
         use_dictionary=_DICTIONARIES,  # type: ignore[arg-type]  # the stubs know bool and str only
         write_page_index=True,
     ) as writer:
-        for rows in _sorted_groups(table, sort):
+        for rows in groups:
             writer.write_table(rows, row_group_size=ROWS_A_GROUP)
     metadata: pq.FileMetaData = writer.writer.metadata
     return metadata

@@ -51,11 +51,14 @@ Judgement = Done | Retry | Refused | Follow
 
 
 def plan_request(task: Task, batch: Batch, source: Source, user_agent: str) -> Request:
-    """The request that asks a source for one task. Its keyword fills one slot and nothing else."""
+    """The request that asks a source for one task. Its keyword fills one slot and nothing else.
+
+    Raises ``Malformed`` for a locale that the source has no host for.
+    """
     spec = source.spec
     language, _, country = batch.locale.partition("-")
     values = {
-        "base_url": spec.base_url.rstrip("/"),
+        "base_url": source.base_for(batch.locale),
         "keyword": task.keyword,
         "locale": batch.locale,
         "language": language,
@@ -63,6 +66,7 @@ def plan_request(task: Task, batch: Batch, source: Source, user_agent: str) -> R
         "device": batch.device,
         "page": str(spec.paging.first + task.page - 1),
         "offset": str((task.page - 1) * spec.paging.size),
+        "start": str((task.page - 1) * spec.paging.size + 1),
         "size": str(spec.paging.size),
     }
     headers = {"User-Agent": user_agent, "Accept-Encoding": ACCEPT_ENCODING}
@@ -73,8 +77,10 @@ def plan_request(task: Task, batch: Batch, source: Source, user_agent: str) -> R
         headers["Content-Type"] = "application/x-www-form-urlencoded" if form else "application/json"
     given = {name.lower() for name in spec.request.headers}
     headers = {name: value for name, value in headers.items() if name.lower() not in given}
-    headers.update(spec.request.headers)
-    return Request(spec.request.method, fill(source.url, values, "url"), headers, body)
+    headers.update(source.headers)
+    return Request(
+        spec.request.method, fill(source.url, values, "url"), headers, body, dict(source.secret_headers)
+    )
 
 
 def judge_response(

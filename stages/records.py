@@ -73,12 +73,17 @@ class Pointer(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One HTTP request, ready to send."""
+    """One HTTP request, ready to send.
+
+    ``secret_headers`` have ``{secret:NAME}`` where a secret belongs: only the client that sends them
+    knows the values, so a request may be printed and logged.
+    """
 
     method: str
     url: str
     headers: dict[str, str]
     body: bytes | None = None
+    secret_headers: dict[str, str] = {}
 
 
 class Response(msgspec.Struct, frozen=True):

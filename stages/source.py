@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 import msgspec
 import orjson
 
-from stages.template import SLOTS, Template, fill, parse_template
+from stages.records import Malformed
+from stages.run import canonical_locale
+from stages.template import SLOTS, Template, fill, mask_secrets, parse_template, secret_names
 
 KINDS = ("organic", "ad", "answer", "news", "image", "video", "local")
-TRANSFORMS = ("absolute", "redirect", "number", "regex", "join", "first")
+TRANSFORMS = ("absolute", "redirect", "number", "regex", "join", "first", "text", "link")
 FIELDS = ("title", "url", "snippet", "domain", "rank")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -29,7 +31,10 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RequestSpec(_Strict, frozen=True):
-    """How to ask. ``body_format`` decides how a keyword is escaped in ``body``."""
+    """How to ask. ``body_format`` decides how a keyword is escaped in ``body``.
+
+    A header has no slot but ``{secret:NAME}``.
+    """
 
     url: str
     method: Literal["GET", "POST"] = "GET"
@@ -99,13 +104,17 @@ class Marks(_Strict, frozen=True):
 
 
 class AnswerSpec(_Strict, frozen=True):
-    """How to read the answer, all of it in one rule language."""
+    """How to read the answer, all of it in one rule language.
+
+    ``failed`` marks what the engine itself calls an error, in an answer that looks like a good one.
+    """
 
     language: Literal["css", "xpath", "xml", "json"]
     results: tuple[ResultRules, ...]
     total: str | FieldRule | None = None
     empty: Marks = Marks()
     refused: Marks = Marks()
+    failed: Marks = Marks()
 
 
 class SourceSpec(_Strict, frozen=True, kw_only=True):
@@ -127,18 +136,33 @@ class SourceSpec(_Strict, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A checked source: its description, the hash of its file, its templates, the hosts it may ask."""
+    """A checked source: its description, the hash of its file, its templates, the hosts it may ask.
+
+    ``bases`` has the base address by locale where that has a slot, else one under the empty name;
+    ``headers`` the plain ones, ``secret_headers`` those with slots for ``secrets``.
+    """
 
     spec: SourceSpec
     hash: str
     url: Template
     body: Template | None
     hosts: frozenset[str]
+    bases: dict[str, str]
+    headers: dict[str, str]
+    secret_headers: dict[str, str]
+    secrets: tuple[str, ...]
 
     @property
     def name(self) -> str:
         """The source's name, as rows, queues and log lines have it."""
         return self.spec.name
+
+    def base_for(self, locale: str) -> str:
+        """The base address for a locale. Raises ``Malformed`` for one that the source has no host for."""
+        base = self.bases.get("" if "" in self.bases else locale)
+        if base is None:
+            raise Malformed(f"source {self.name} has no locale {locale!r}")
+        return base
 
 
 def parse_source(text: str, *, base_url: str | None = None) -> Source:
@@ -153,13 +177,10 @@ def parse_source(text: str, *, base_url: str | None = None) -> Source:
         raise SourceError(str(error)) from error
     if base_url is not None:
         spec = msgspec.structs.replace(spec, base_url=base_url)
-    try:
-        host = urlsplit(spec.base_url).netloc.lower()
-    except ValueError as error:
-        raise SourceError(f"Expected an http(s) address with a host ({error}) - at `$.base_url`") from error
     _check(spec)
     body = spec.request.body
     try:
+        bases = _bases(spec)
         url = parse_template(spec.request.url, "request.url")
         filled = parse_template(body, "request.body") if body is not None else None
     except ValueError as error:
@@ -167,27 +188,35 @@ def parse_source(text: str, *, base_url: str | None = None) -> Source:
     _check_keyword(url, filled)
     if filled is not None and spec.request.body_format == "json":
         _check_json(filled)
+    headers = spec.request.headers
+    secret_headers = {name: value for name, value in headers.items() if secret_names(value)}
+    _check_headers(headers, secret_headers, bases)
+    own = {urlsplit(base).netloc.lower() for base in bases.values()}
     return Source(
         spec=spec,
         hash=blake2b(text.encode(), digest_size=8).hexdigest(),
         url=url,
         body=filled,
-        hosts=frozenset({host, *(allowed.lower() for allowed in spec.allowed_hosts)}),
+        hosts=frozenset({*own, *(allowed.lower() for allowed in spec.allowed_hosts)}),
+        bases=bases,
+        headers={name: value for name, value in headers.items() if name not in secret_headers},
+        secret_headers=secret_headers,
+        secrets=tuple(sorted({name for value in secret_headers.values() for name in secret_names(value)})),
     )
 
 
 def _check(spec: SourceSpec) -> None:
     """What types cannot say: ranges, names, and that a keyword stays in its slot."""
     _need(_NAME.fullmatch(spec.name), "name", "lower-case letters, digits and _, a letter first, at most 40")
-    base = urlsplit(spec.base_url)
-    _need(base.scheme in ("http", "https") and base.hostname, "base_url", "an http(s) address with a host")
     _need(
         spec.request.url.startswith("{base_url}/"),
         "request.url",
         "{base_url}/ first: a keyword names no host",
     )
-    for name, value in spec.request.headers.items():
-        _need("{" not in value, f"request.headers.{name}", "plain text: a header has no slots")
+    for at, locale in enumerate(spec.locales):
+        _need(canonical_locale(locale) == locale, f"locales[{at}]", "a locale as in en or en-US")
+    has_default = spec.default_locale in spec.locales if spec.locales else True
+    _need(has_default, "default_locale", "one of the locales")
     pace = spec.politeness
     _need(0 < pace.rate <= 1_000_000, "politeness.rate", "above 0 requests a second")
     _need(1 <= pace.burst <= 10_000, "politeness.burst", "1 to 10,000")
@@ -212,6 +241,41 @@ def _check(spec: SourceSpec) -> None:
             _need(name in FIELDS, f"{path}.fields.{name}", f"one of {', '.join(FIELDS)}")
             _check_transforms(rule, f"{path}.fields.{name}")
     _check_transforms(spec.answer.total, "answer.total")
+
+
+def _bases(spec: SourceSpec) -> dict[str, str]:
+    """The base address by locale, checked: the only slot is ``{language}``, of the locales in the file.
+
+    So every host is known when the file is read, and no task can name another.
+    """
+    template = parse_template(spec.base_url, "base_url")
+    _need(set(template.slots) <= {"language"}, "base_url", "no slot but {language}")
+    _need(spec.locales or not template.slots, "locales", "its locales: base_url has a host for each")
+    locales = spec.locales if template.slots else ("",)
+    bases = {
+        locale: fill(template, {"language": locale.partition("-")[0]}, "url").rstrip("/")
+        for locale in locales
+    }
+    for base in bases.values():
+        try:
+            parts = urlsplit(base)
+        except ValueError as error:
+            raise SourceError(f"Expected an http(s) address with a host ({error}) - at `$.base_url`") from error
+        web = parts.scheme in ("http", "https") and parts.hostname
+        _need(web, "base_url", "an http(s) address with a host")
+        _need("@" not in parts.netloc, "base_url", "no user and password: addresses are stored")
+    return bases
+
+
+def _check_headers(headers: dict[str, str], secret: dict[str, str], bases: dict[str, str]) -> None:
+    for name, value in headers.items():
+        rest = mask_secrets(value) if name in secret else value
+        plain = "{" not in rest and "}" not in rest and rest.isprintable()
+        _need(plain, f"request.headers.{name}", "plain text, with no slot but {secret:NAME}")
+    for base in bases.values() if secret else ():
+        parts = urlsplit(base)
+        safe = parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")
+        _need(safe, "base_url", "https: a secret does not travel in the open")
 
 
 def _check_keyword(url: Template, body: Template | None) -> None:
@@ -239,7 +303,9 @@ def _check_transforms(rule: str | FieldRule | None, path: str) -> None:
     for transform in rule.transforms:
         name, _, argument = transform.partition(":")
         _need(name in TRANSFORMS, f"{path}.transforms", f"each one of {', '.join(TRANSFORMS)}")
-        _need(argument or name not in ("redirect", "regex"), f"{path}.transforms", f"{name}:<argument>")
+        _need(
+            argument or name not in ("redirect", "regex", "link"), f"{path}.transforms", f"{name}:<argument>"
+        )
         if name == "regex":
             try:
                 groups = re.compile(argument).groups

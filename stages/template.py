@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import quote
 
 import msgspec
 import orjson
 
-SLOTS = ("base_url", "keyword", "locale", "language", "country", "device", "page", "offset", "size")
+SLOTS = ("base_url", "keyword", "locale", "language", "country", "device", "page", "offset", "start", "size")
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+_SECRET = re.compile(r"\{secret:([A-Z][A-Z0-9_]{0,63})\}")
 
 
 class Template(msgspec.Struct, frozen=True):
@@ -36,6 +38,8 @@ def parse_template(text: str, path: str) -> Template:
         elif slot in SLOTS:
             slots.append(slot)
             texts.append("")
+        elif slot.startswith("secret:"):
+            raise ValueError(f"Expected secrets in headers alone: addresses are stored - at `$.{path}`")
         else:
             raise ValueError(f"Expected a slot of {', '.join(SLOTS)}, got {{{slot}}} - at `$.{path}`")
     texts[-1] += text[at:]
@@ -56,3 +60,18 @@ def _escaped(value: str, escape: Literal["url", "form", "json"]) -> str:
     if escape == "json":
         return orjson.dumps(value.encode("utf-8", "replace").decode()).decode()[1:-1]
     return quote(value, safe="", errors="replace")
+
+
+def secret_names(text: str) -> tuple[str, ...]:
+    """The names of the secrets that a header's text has slots for, as in ``Bearer {secret:API_KEY}``."""
+    return tuple(_SECRET.findall(text))
+
+
+def fill_secrets(text: str, secrets: Mapping[str, str]) -> str:
+    """A header's text with its secrets in their slots."""
+    return _SECRET.sub(lambda slot: secrets[slot[1]], text)
+
+
+def mask_secrets(text: str) -> str:
+    """A header's text as it may be shown: every secret is ``***``."""
+    return _SECRET.sub("***", text)

@@ -1,1 +1,1 @@
-"""The command line: words in, one line of error or a screen of answer out. One module a command."""
+"""The command line: words in, a screen of answer or one line of error out. One module a command."""

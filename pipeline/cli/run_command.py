@@ -10,6 +10,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pipeline import keys
 from pipeline.bootstrap import Place, open_place
 from pipeline.cli.engine_process import practice_base_urls, require_practice_engine
@@ -19,7 +21,7 @@ from pipeline.local import run_here
 from pipeline.logs import configure_logs, get_log
 from pipeline.runs import Drop, find_run, freeze_run, is_complete, unfinished_run_id
 from pipeline.settings import Settings
-from pipeline.source_files import LoadedSource, check_contact, pick_source
+from pipeline.source_files import LoadedSource, check_ready, pick_source, ready_sources
 from stages.keyword_file import file_format
 from stages.records import Malformed
 from stages.run import DEVICES, Options, Run, canonical_locale
@@ -59,12 +61,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     on_screen = sys.stderr.isatty()
     with ExitStack() as stack:
         base_urls = stack.enter_context(practice_base_urls()) if arguments.practice else {}
-        place = open_place(settings, lake=lake, base_urls=base_urls)
+        place = _ready_here(open_place(settings, lake=lake, base_urls=base_urls), arguments, settings)
         frozen = drop_file(arguments, settings, place)
         if is_complete(place.storage, frozen.run_id):
             raise Misuse(f"run {frozen.run_id} is complete; `serpline status {frozen.run_id}` shows it")
         source = place.sources[frozen.options.source].source
-        check_contact(source, settings.contact)
         if not arguments.practice:
             require_practice_engine(source)
         log_file = lake.with_name(lake.name + ".log") if on_screen else None
@@ -77,6 +78,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     for line in ledger_lines(frozen, end):
         print(line)
     return 0 if end.ledger.complete else 1
+
+
+def _ready_here(place: Place, arguments: argparse.Namespace, settings: Settings) -> Place:
+    """The place with the sources that can be asked from here. Raises ``Misuse`` where the run's own cannot."""
+    name = arguments.source if arguments.source is not None else settings.source
+    check_ready(pick_source(place.sources, name).source, settings.contact)
+    return msgspec.structs.replace(place, sources=ready_sources(place.sources, settings.contact))
 
 
 def drop_file(arguments: argparse.Namespace, settings: Settings, place: Place) -> Run:

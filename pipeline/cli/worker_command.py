@@ -17,7 +17,7 @@ from pipeline.cli.run_command import add_options, drop_file
 from pipeline.errors import Misuse
 from pipeline.logs import configure_logs, get_log
 from pipeline.settings import Settings
-from pipeline.source_files import check_contact, pick_source
+from pipeline.source_files import check_contact, check_ready, pick_source, ready_sources
 from pipeline.stage_workers import aggregate_worker, fetch_worker, shard_worker
 from stages.run import ShardTask
 
@@ -109,15 +109,7 @@ def _targets(
         return [lambda: aggregate_worker(place, log, stopped)]
     if arguments.source is not None:
         chosen = [pick_source(place.sources, arguments.source)]
-        check_contact(chosen[0].source, settings.contact)
+        check_ready(chosen[0].source, settings.contact)
     else:
-        chosen = [loaded for loaded in place.sources.values() if _allowed(loaded, settings)]
+        chosen = list(ready_sources(place.sources, settings.contact).values())
     return [lambda loaded=loaded: fetch_worker(place, loaded, log, stopped) for loaded in chosen]  # type: ignore[misc]
-
-
-def _allowed(loaded: Any, settings: Settings) -> bool:
-    try:
-        check_contact(loaded.source, settings.contact)
-    except Misuse:
-        return False
-    return True
