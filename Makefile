@@ -7,7 +7,7 @@ LAKE ?= lake
 PORT ?= 8650
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint servers lock clean
+.PHONY: help run test lint bench servers lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

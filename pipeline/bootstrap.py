@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -27,7 +28,11 @@ MAX_RECEIVES = 5
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where stages run: a lake, its pacer, the sources, and queues that each thread opens for itself."""
+    """Where stages run: a lake, its pacer, the sources, and queues that each thread opens for itself.
+
+    ``longest`` is how many seconds a batch may take, ``patience`` how many a worker waits for storage or
+    catalog with its messages in hand: both well within the time after which a broker takes them back.
+    """
 
     lake: Path
     storage: Storage
@@ -36,8 +41,9 @@ class Place(msgspec.Struct, frozen=True):
     open_queues: Callable[[], Queues]
     metrics: Metrics
     user_agent: str
-    contact: str
     clock: Callable[[], float] = time.time
+    longest: float = math.inf
+    patience: float = 0.0
 
 
 def open_place(
@@ -56,7 +62,8 @@ def open_place(
         open_queues=_queue_opener(broker, settings),
         metrics=MemoryMetrics(),
         user_agent=user_agent(version("serpline"), settings.contact),
-        contact=settings.contact,
+        longest=settings.visibility / 2 if broker else math.inf,
+        patience=settings.visibility / 3 if broker else 0.0,
     )
 
 
@@ -72,7 +79,7 @@ def _pace_store(lake: Path, broker: str, name: str) -> PaceStore:
 def _queue_opener(broker: str, settings: Settings) -> Callable[[], Queues]:
     if not broker:
         shared = MemoryBroker(max_receives=MAX_RECEIVES)
-        return lambda: Queues(shared, settings.name)
+        return lambda: Queues(shared, settings.name, shared=True)
     if broker.partition("://")[0] not in ("redis", "rediss", "amqp", "amqps"):
         raise Misuse("--broker takes a URL that begins with redis:// or amqp://")
     # Only workers on a broker need kombu; it takes a tenth of a second to import.

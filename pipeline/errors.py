@@ -40,11 +40,15 @@ class Unreadable(Permanent):
         self.key = key
 
 
-class QueueUnavailable(Retryable):
+class Unavailable(Retryable):
+    """Something that everything needs does not answer; nothing is wrong with the message in hand."""
+
+
+class QueueUnavailable(Unavailable):
     """The broker cannot be reached or refused the call."""
 
 
-class StorageUnavailable(Retryable):
+class StorageUnavailable(Unavailable):
     """The storage cannot be reached, is full or refused the call."""
 
 
@@ -60,5 +64,5 @@ class CommitConflict(Retryable):
     """Another commit came first; look at the table again and append what is still missing."""
 
 
-class CatalogUnavailable(Retryable):
+class CatalogUnavailable(Unavailable):
     """The table catalog cannot be reached or is busy."""

@@ -24,11 +24,20 @@ from pipeline.errors import Misuse, Retryable
 from pipeline.iceberg import open_folder_catalog
 from pipeline.queues.protocol import Queue
 from pipeline.runs import clear_staging, finish_run
-from pipeline.stage_workers import aggregate_worker, fetch_worker, shard_worker
+from pipeline.stage_workers import (
+    StageThread,
+    aggregate_worker,
+    fetch_worker,
+    raise_first_error,
+    shard_worker,
+)
 from stages.run import Run, ShardTask
 
 ROOM = 1_000
 """Batches that wait in a fetch queue before sharding pauses: memory stays bounded, fetch never starves."""
+
+MOST_LETTERS = 10_000
+"""Dead letters that are read at the end of a run."""
 
 TICK = 0.05
 
@@ -46,10 +55,12 @@ class RunEnd(msgspec.Struct, frozen=True):
 def run_here(place: Place, run: Run, log: Any, on_tick: Callable[[], None] = lambda: None) -> RunEnd:
     """Run or resume a frozen run; ``on_tick`` is called a few times a second meanwhile.
 
-    Raises ``Misuse`` where another process is at it. Interrupted (``KeyboardInterrupt``), it stages
+    Raises ``Misuse`` where another process is at it or a source is gone, ``Unavailable`` where the disk
+    or the catalog is. Interrupted (``KeyboardInterrupt``), it stages
     what is on its way and stops; nothing is lost.
     """
     started = time.monotonic()
+    _check_sources(place, run, log)
     tables = Tables(open_folder_catalog(place.lake))
     tables.create()
     with _locked(place.lake / keys.lock(run.run_id), run.run_id):
@@ -60,6 +71,19 @@ def run_here(place: Place, run: Run, log: Any, on_tick: Callable[[], None] = lam
             # Its queues were this process's memory, so no late delivery will look for these.
             clear_staging(place.storage, run.run_id)
     return RunEnd(ledger, time.monotonic() - started, tuple(dead))
+
+
+def _check_sources(place: Place, run: Run, log: Any) -> None:
+    """A run goes on with the sources that it was frozen with; one that says something new is logged."""
+    gone = sorted(set(run.sources) - set(place.sources))
+    if gone:
+        raise Misuse(
+            f"run {run.run_id} was frozen with source {', '.join(gone)}, which cannot be asked from here "
+            "now: put its file, contact and secrets back, or drop the list again under another name"
+        )
+    for name, terms in run.sources.items():
+        if place.sources[name].terms.hash != terms.hash:
+            log.warning("the source file changed since the run was frozen", source=name)
 
 
 def _drain(place: Place, run: Run, log: Any, on_tick: Callable[[], None]) -> list[str]:
@@ -79,10 +103,10 @@ def _drain(place: Place, run: Run, log: Any, on_tick: Callable[[], None]) -> lis
             time.sleep(TICK)
 
     workers = [
-        _Worker("shard", lambda: shard_worker(place, log, stop.is_set, admit)),
-        _Worker("aggregate", lambda: aggregate_worker(place, log, stop.is_set, lambda: _idle(upstream))),
+        StageThread("shard", lambda: shard_worker(place, log, stop.is_set, admit)),
+        StageThread("aggregate", lambda: aggregate_worker(place, log, stop.is_set, lambda: _idle(upstream))),
         *(
-            _Worker(f"fetch-{name}", partial(fetch_worker, place, source, log, stop.is_set))
+            StageThread(f"fetch-{name}", partial(fetch_worker, place, source, log, stop.is_set))
             for name, source in place.sources.items()
         ),
     ]
@@ -97,30 +121,12 @@ def _drain(place: Place, run: Run, log: Any, on_tick: Callable[[], None]) -> lis
         for worker in workers:
             worker.join()
         on_tick()
-    for worker in workers:
-        if worker.error is not None:
-            raise worker.error
+    raise_first_error(workers)
     return [
-        f"{queue.name}: {letter.body[:120].decode('utf-8', 'replace')}"
+        f"{queue.name}: {letter.receipt.reason}"
         for queue in [*upstream, queues.results]
-        for letter in queue.dead().receive(10, wait=0.0)
+        for letter in queue.dead().receive(MOST_LETTERS, wait=0.0)
     ]
-
-
-class _Worker(threading.Thread):
-    """A stage's thread; what ends it before its time is kept for the one who waits for it."""
-
-    def __init__(self, name: str, target: Callable[[], None]) -> None:
-        super().__init__(name=name)
-        self._do = target
-        self.error: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            self._do()
-        # Nothing is swallowed: it is raised in the thread that waits for all of them.
-        except Exception as error:  # noqa: BLE001
-            self.error = error
 
 
 def _idle(queues: list[Queue]) -> bool:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from pipeline.errors import PipelineError
 from pipeline.http_client import HttpClient
 from pipeline.pacers.pacer import Pacer
 from stages.extract import Extractor
@@ -49,7 +50,6 @@ class Retriever(msgspec.Struct, frozen=True):
     user_agent: str
     clock: Callable[[], float] = time.time
     jitter: Callable[[], float] = random.random
-    on_page: Callable[[Page], None] = lambda _page: None
     log: Any = None
 
 
@@ -85,22 +85,35 @@ class _Retrieval:
         self._resume_at = 0.0
         self._halt = asyncio.Event()
         self._next_slot = 0
+        self._trouble: PipelineError | None = None
 
     async def run(self) -> Retrieved:
         watch = asyncio.create_task(self._watch())
         try:
-            while self._pending and not self._over():
-                grant = await asyncio.to_thread(
-                    self._r.pacer.lease, self._name, self._terms, len(self._pending)
-                )
-                if isinstance(grant, Lease):
-                    await self._use(grant)
-                elif not await self._wait(grant):
-                    break
+            await self._work()
+        except PipelineError as error:
+            self._stop_for(error)
         finally:
             watch.cancel()
         left = (*self._left, *(ask.task for ask in self._pending))
+        if self._trouble is not None and left == self._batch.tasks:
+            raise self._trouble
         return Retrieved(self._pages, left, max(0.0, self._resume_at - self._r.clock()) if left else 0.0)
+
+    async def _work(self) -> None:
+        while self._pending and not self._over():
+            grant = await asyncio.to_thread(self._r.pacer.lease, self._name, self._terms, len(self._pending))
+            if isinstance(grant, Lease):
+                await self._use(grant)
+            elif not await self._wait(grant):
+                return
+
+    def _stop_for(self, trouble: PipelineError) -> None:
+        """Where the pace cannot be known nothing more is asked; what was answered is kept."""
+        self._trouble = trouble
+        self._halt.set()
+        if self._r.log is not None:
+            self._r.log.error("asking stopped", error=str(trouble))
 
     async def _wait(self, grant: Wait) -> bool:
         """Whether the wait was short enough to be spent here."""
@@ -109,6 +122,8 @@ class _Retrieval:
             return not await self._pause(grant.until - now)
         self._resume_at = max(self._resume_at, grant.until)
         if grant.reason == "closed":
+            if self._r.log is not None:
+                self._r.log.info("source is closed", until=round(grant.until, 1))
             state = await asyncio.to_thread(self._r.pacer.state, self._name)
             if state.closed_since and now - state.closed_since > self._terms.max_closed:
                 self._end_refused(state.reason)
@@ -155,7 +170,11 @@ class _Retrieval:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH)
-            state = await asyncio.to_thread(self._r.pacer.state, self._name)
+            try:
+                state = await asyncio.to_thread(self._r.pacer.state, self._name)
+            except PipelineError as error:
+                self._stop_for(error)
+                return
             if state.closed_since and self._r.clock() < state.closed_until:
                 self._resume_at = max(self._resume_at, state.closed_until)
                 self._halt.set()
@@ -167,12 +186,24 @@ class _Retrieval:
         ask.first_sent_at = ask.first_sent_at if ask.first_sent_at else sent_at
         ask.sent += 1
         response = await self._r.client.send(ask.request, self._limits)
-        judged = judge_response(ask.task, self._r.source, self._r.extractor, response, self._r.clock())
-        if isinstance(judged, Refused):
-            await self._refused(judged)
-        elif grant.trial:
-            await self._tried(response)
+        judged = self._judge(ask, response)
+        try:
+            if isinstance(judged, Refused):
+                await self._refused(judged)
+            elif grant.trial:
+                await self._tried(response)
+        except PipelineError as error:
+            self._stop_for(error)
         self._apply(ask, judged, response)
+
+    def _judge(self, ask: _Ask, response: Response) -> Judgement:
+        try:
+            return judge_response(ask.task, self._r.source, self._r.extractor, response, self._r.clock())
+        # One answer that shows a defect of ours costs its own task an attempt, never its neighbours'.
+        except Exception:
+            if self._r.log is not None:
+                self._r.log.exception("an answer could not be judged", keyword=ask.task.keyword)
+            return Retry("defect")
 
     async def _refused(self, judged: Refused) -> None:
         state = await asyncio.to_thread(
@@ -187,7 +218,7 @@ class _Retrieval:
 
     async def _tried(self, response: Response) -> None:
         """The outcome of a trial request: any answer but a refusal reopens, silence closes again."""
-        if response.status:
+        if response.status and not response.failure:
             await asyncio.to_thread(self._r.pacer.answered, self._name)
             if self._r.log is not None:
                 self._r.log.info("source open again")
@@ -237,7 +268,6 @@ class _Retrieval:
             results=done.results,
         )
         self._pages.append(page)
-        self._r.on_page(page)
 
 
 def _followed(request: Request, url: str) -> Request:

@@ -14,7 +14,7 @@ from pipeline.errors import Misuse, Unreadable
 from pipeline.storage.protocol import Storage
 from stages.keyword_file import count_lines
 from stages.records import MAX_BATCH, Malformed, digest
-from stages.run import Options, Run, SourceTerms, batch_size_for, parts_for, run_id_of
+from stages.run import Options, Run, RunBy, SourceTerms, batch_size_for, parts_for, run_id_of
 
 _decoder = msgspec.json.Decoder(Run)
 
@@ -28,6 +28,7 @@ class Drop(msgspec.Struct, frozen=True):
     key: str
     name: str
     options: Options
+    by: RunBy = "here"
 
 
 def load_run(storage: Storage, run_id: str) -> Run:
@@ -60,14 +61,17 @@ def is_complete(storage: Storage, run_id: str) -> bool:
     return storage.find(keys.complete(run_id)) is not None
 
 
-def unfinished_run_id(storage: Storage, bucket: str, name: str, content: str, options: Options) -> str:
+def unfinished_run_id(
+    bucket: str, name: str, content: str, options: Options, finished: Callable[[str], bool]
+) -> str:
     """The id of the run to go on with, or of a new one, for the same file, content and options.
 
-    The nth drop of the same thing has version n: the first n whose run is not complete is meant.
+    ``bucket`` is where it was dropped. The nth drop of the same thing has version n: the first n whose
+    run is not complete is meant.
     """
     asked = digest(content, *map(str, msgspec.structs.astuple(options)), size=8)
     number = 1
-    while is_complete(storage, run_id := run_id_of(bucket, name, f"{asked}.{number}")):
+    while finished(run_id := run_id_of(bucket, name, f"{asked}.{number}")):
         number += 1
     return run_id
 
@@ -99,11 +103,12 @@ def freeze_run(
         size=size,
         options=drop.options,
         parts=parts_for(lines),
-        batch_size=min(BATCH_SIZE, MAX_BATCH, batch_size_for(rate, 1)),
+        batch_size=min(BATCH_SIZE, MAX_BATCH, batch_size_for(rate)),
         run_date=datetime.fromtimestamp(now, UTC).date().isoformat(),
         created_at=now,
         sources=dict(sources),
         software=version("serpline"),
+        by=drop.by,
     )
     if storage.put_new(keys.run(run_id), msgspec.json.encode(run)):
         return run

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pipeline.bootstrap import Place, new_runner
@@ -27,6 +27,30 @@ WINDOW = 10.0
 Stopped = Callable[[], bool]
 
 
+class StageThread(threading.Thread):
+    """A stage's thread; what ends it before its time is kept for the one who waits for it."""
+
+    def __init__(self, name: str, work: Callable[[], None]) -> None:
+        super().__init__(name=name)
+        self._work = work
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """Work until stopped, or until something cannot be gone on with."""
+        try:
+            self._work()
+        # Nothing is swallowed: it is raised in the thread that waits for all of them.
+        except Exception as error:  # noqa: BLE001
+            self.error = error
+
+
+def raise_first_error(threads: Iterable[StageThread]) -> None:
+    """Raise what ended a thread before its time, if anything did."""
+    for thread in threads:
+        if thread.error is not None:
+            raise thread.error
+
+
 def shard_worker(
     place: Place, log: Any, stopped: Stopped, admit: Callable[[Queue], None] | None = None
 ) -> None:
@@ -34,7 +58,13 @@ def shard_worker(
     queues = place.open_queues()
     try:
         step = ShardStep(place.storage, queues, place.metrics, log, *([admit] if admit is not None else []))
-        work(queues.keywords, one_by_one(step), stopped=stopped, log=log.bind(stage="shard"))
+        work(
+            queues.keywords,
+            one_by_one(step),
+            stopped=stopped,
+            log=log.bind(stage="shard"),
+            drawing=Drawing(patience=place.patience),
+        )
     finally:
         queues.close()
 
@@ -56,9 +86,15 @@ def fetch_worker(place: Place, source: LoadedSource, log: Any, stopped: Stopped)
                 runner,
                 place.metrics,
                 log,
-                deadline=lambda: 0.0 if stopped() else math.inf,
+                deadline=lambda started: 0.0 if stopped() else started + place.longest,
             )
-            work(queues.fetch(source.source.name), one_by_one(step), stopped=stopped, log=log)
+            work(
+                queues.fetch(source.source.name),
+                one_by_one(step),
+                stopped=stopped,
+                log=log,
+                drawing=Drawing(patience=place.patience),
+            )
         finally:
             runner.run(client.close())
             queues.close()
@@ -78,7 +114,7 @@ def aggregate_worker(
             step,
             stopped=stopped,
             log=log.bind(stage="aggregate"),
-            drawing=Drawing(most=POINTERS_AT_ONCE, window=WINDOW),
+            drawing=Drawing(POINTERS_AT_ONCE, WINDOW, patience=place.patience),
             hurried=hurried,
         )
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.errors import Permanent, PipelineError, QueueUnavailable, Retryable
+from pipeline.errors import Permanent, PipelineError, QueueUnavailable, Retryable, Unavailable
 from pipeline.queues.protocol import MAX_DELAY, Queue, Received
 
 BatchHandler = Callable[[Sequence[bytes]], Mapping[int, Exception]]
@@ -25,12 +25,15 @@ POLL = 0.2
 class Drawing(msgspec.Struct, frozen=True):
     """How messages are drawn: up to ``most`` are handed over at once, gathered for ``window`` seconds.
 
-    A broker that does not answer is asked again after ``away`` seconds.
+    A broker that does not answer is asked again after ``away`` seconds. While storage or catalog do not
+    answer, the same messages are tried again in hand for ``patience`` seconds, so that an outage spends
+    no deliveries; without patience, the outage is raised.
     """
 
     most: int = 1
     window: float = 0.0
     away: float = 2.0
+    patience: float = 0.0
 
 
 ONE = Drawing()
@@ -69,16 +72,54 @@ def work(
         try:
             received = _gather(queue, drawing, stopped, hurried)
             if received:
-                settle(queue, received, handle, log)
+                settle(queue, received, patient(handle, drawing, stopped, log), log)
         except QueueUnavailable as error:
             log.warning("queue unavailable", queue=queue.name, error=str(error))
             time.sleep(drawing.away)
+
+
+def patient(handle: BatchHandler, drawing: Drawing, stopped: Callable[[], bool], log: Any) -> BatchHandler:
+    """A handler that waits, with the messages in hand, while what everything needs does not answer.
+
+    Raises ``Unavailable`` where there is no patience (left): nothing is wrong with the messages.
+    """
+
+    def outlasting(bodies: Sequence[bytes]) -> dict[int, Exception]:
+        until = time.monotonic() + drawing.patience
+        pending = dict(enumerate(bodies))
+        failed: dict[int, Exception] = {}
+        pause = drawing.away
+        while True:
+            places = list(pending)
+            try:
+                told = handle([pending[place] for place in places])
+            except Unavailable as error:
+                told = dict.fromkeys(range(len(places)), error)
+            away = {at: error for at, error in told.items() if isinstance(error, Unavailable)}
+            failed |= {places[at]: error for at, error in told.items() if at not in away}
+            if not away:
+                return failed
+            outage = next(iter(away.values()))
+            if not drawing.patience:
+                raise outage
+            if stopped() or time.monotonic() > until:
+                return failed | {places[at]: error for at, error in away.items()}
+            log.warning("waiting for what does not answer", error=str(outage), messages=len(away))
+            time.sleep(pause)
+            pause = min(pause * 2, 30.0)
+            pending = {places[at]: pending[places[at]] for at in away}
+
+    return outlasting
 
 
 def settle(queue: Queue, received: Sequence[Received], handle: BatchHandler, log: Any) -> None:
     """Hand deliveries over and acknowledge, bury or release each by what became of it."""
     try:
         failed = handle([one.body for one in received])
+    except Unavailable:
+        for one in received:
+            queue.release(one)
+        raise
     # Whatever it was, none of these messages is done.
     except Exception as problem:  # noqa: BLE001
         failed = dict.fromkeys(range(len(received)), problem)
@@ -92,6 +133,7 @@ def settle(queue: Queue, received: Sequence[Received], handle: BatchHandler, log
             "message failed",
             queue=queue.name,
             receives=one.receives,
+            message=one.body[:200].decode("utf-8", "replace"),
             error=str(error),
             kind=type(error).__name__,
             exc_info=None if expected else error,

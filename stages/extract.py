@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote, urljoin
+from urllib.parse import quote, unquote, urljoin
 
 import msgspec
 
 from stages.records import Result
-from stages.rules import LANGUAGES, Language
+from stages.rules import LANGUAGES, Language, html_text
 from stages.source import AnswerSpec, FieldRule, Marks, ResultRules, SourceError
 
 _NUMBER = re.compile(r"\d[\d.,'\s\u2019\u066c]*")  # \s has the narrow and unbreakable spaces
@@ -25,11 +25,12 @@ Value = Callable[[Any, str], str]
 
 
 class Extracted(msgspec.Struct, frozen=True):
-    """What an answer says. ``refused`` and ``empty`` are only looked for where there are no results."""
+    """What an answer says. Its marks are only looked for where there are no results."""
 
     results: tuple[Result, ...]
     total: int | None
     refused: bool = False
+    failed: bool = False
     empty: bool = False
 
 
@@ -40,6 +41,7 @@ class Extractor(msgspec.Struct, frozen=True):
     rows: tuple[tuple[str, Callable[[Any], Any], dict[str, Value]], ...]
     total: Value | None
     refused: Callable[[Any, bytes], bool]
+    failed: Callable[[Any, bytes], bool]
     empty: Callable[[Any, bytes], bool]
 
 
@@ -58,6 +60,7 @@ def compile_rules(answer: AnswerSpec) -> Extractor:
         ),
         total=_value(language, answer.total, "answer.total") if answer.total is not None else None,
         refused=_marked(language, answer.refused, "answer.refused"),
+        failed=_marked(language, answer.failed, "answer.failed"),
         empty=_marked(language, answer.empty, "answer.empty"),
     )
 
@@ -93,7 +96,13 @@ def extract(extractor: Extractor, body: bytes, url: str, first_rank: int) -> Ext
     total = _whole(extractor.total(root, url), MAX_TOTAL) if extractor.total is not None else None
     if results:
         return Extracted(tuple(results), total)
-    return Extracted((), total, refused=extractor.refused(root, body), empty=extractor.empty(root, body))
+    return Extracted(
+        (),
+        total,
+        refused=extractor.refused(root, body),
+        failed=extractor.failed(root, body),
+        empty=extractor.empty(root, body),
+    )
 
 
 def domain(url: str) -> str:
@@ -173,6 +182,13 @@ def _transform(text: str) -> Callable[[str, str], str]:
         pattern = re.compile(argument)
         return lambda value, _url: (
             match[1] if (match := pattern.search(value)) and match[1] is not None else ""
+        )
+    if name == "text":
+        return lambda value, _url: html_text(value)
+    if name == "link":
+        # MediaWiki's way, and readable: spaces are underscores, and what a path may hold stays as it is.
+        return lambda value, _url: (
+            argument + quote(value.replace(" ", "_"), safe="/:@!$*(),;~") if value else ""
         )
     return lambda value, _url: value
 

@@ -88,15 +88,15 @@ def judge_response(
 ) -> Judgement:
     """What an answer that came at ``now`` (epoch seconds) means for the task and for the source."""
     limits = source.spec.limits
-    if response.failure:
-        final = response.failure in ("too_large", "host_not_allowed")
-        return Done("failed", response.failure) if final else Retry(response.failure)
     status = response.status
     retry_after = _retry_after(response.headers.get("retry-after", ""), now)
     if status in (403, 429, *source.spec.answer.refused.status) or (
         status == 503 and retry_after is not None
     ):
         return Refused(f"http_{status}", retry_after)
+    if response.failure:
+        final = response.failure in ("too_large", "host_not_allowed")
+        return Done("failed", response.failure) if final else Retry(response.failure)
     if status in source.spec.answer.empty.status and status != 200:
         return Done("ok", "", len(response.body))
     if status in (301, 302, 303, 307, 308) and response.headers.get("location"):
@@ -117,7 +117,7 @@ def judge_response(
 
 def _read(
     task: Task, source: Source, extractor: Extractor, response: Response, body: bytes
-) -> Done | Refused:
+) -> Done | Refused | Retry:
     first_rank = (task.page - 1) * source.spec.paging.size + 1
     try:
         text = to_utf8(body, response.headers.get("content-type", ""))
@@ -126,6 +126,8 @@ def _read(
         return Done("failed", "unreadable", len(body))
     if extracted.refused:
         return Refused("refusal_page")
+    if extracted.failed:
+        return Retry("engine_error")
     if not extracted.results and not extracted.empty:
         # Neither rows nor the mark of an empty answer: the engine changed, and silence would hide it.
         return Done("failed", "unreadable", len(body))

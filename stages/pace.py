@@ -25,6 +25,9 @@ GRACE = 0.25
 SHORTEST_REST = 1.0
 """An engine that refuses and says «at once» is not asked at once."""
 
+FORGOTTEN = 3_600.0
+"""A closed source that nobody tried for so long after its rest: nobody waits for it since it was closed."""
+
 TRIAL = 60.0
 """A trial request whose outcome nobody reported for this long is given to somebody else."""
 
@@ -119,12 +122,13 @@ def refuse(state: PaceState, pace: Politeness, now: float, until: float | None, 
     Refusals that were on their way when the first one came do not double the rest again.
     """
     in_a_row = state.refusals if now < state.closed_until else state.refusals + 1
+    forgotten = now > state.closed_until + FORGOTTEN
     rest = min(pace.max_rest, pace.rest * 2.0 ** min(max(in_a_row, 1) - 1, 64))
     reopens = max(until, now + SHORTEST_REST) if until is not None else now + rest
     return msgspec.structs.replace(
         state,
         closed_until=max(state.closed_until, reopens),
-        closed_since=state.closed_since if state.closed_since else now,
+        closed_since=state.closed_since if state.closed_since and not forgotten else now,
         refusals=in_a_row,
         reason=reason,
         trial_until=0.0,

@@ -57,6 +57,7 @@ MAX_DEPTH = 20_000
 
 _VOID = frozenset((b"area", b"br", b"col", b"hr", b"img", b"input", b"link", b"meta", b"source", b"wbr"))
 _TAG = re.compile(rb"<(/?)([a-zA-Z][^\s/>]{0,20})")
+_BREAK = re.compile(r"<(?=/?(?:br|p|div|li|td|tr|h[1-6])\b)", re.IGNORECASE)
 
 
 def _css_parse(body: bytes) -> LexborNode:
@@ -110,6 +111,13 @@ def _css_read(attribute: str) -> Read:
     if attribute:
         return lambda node: node.attrs.get(attribute) or ""  # an attribute without a value is None
     return lambda node: squeeze(node.text())
+
+
+def html_text(markup: str) -> str:
+    """The text that a piece of HTML shows, as in a snippet with ``<b>`` and ``&amp;``."""
+    if "<" not in markup and "&" not in markup:
+        return markup
+    return squeeze(_css_parse(_BREAK.sub(" <", markup).encode("utf-8", "replace")).text())
 
 
 # XPath and XML

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import msgspec
 
@@ -11,6 +12,9 @@ from stages.records import MAX_BATCH, digest
 
 LINES_A_PART = 10_000_000
 """One more part for about every so many lines; a part's memory grows with its keywords."""
+
+RunBy = Literal["here", "workers"]
+"""Who runs a run: one command and the queues in its memory, or workers on a broker."""
 
 DEVICES = ("desktop", "mobile", "tablet")
 
@@ -55,6 +59,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     sources: dict[str, SourceTerms]
     software: str
+    by: RunBy = "here"
 
 
 class ShardTask(msgspec.Struct, frozen=True):
@@ -97,6 +102,6 @@ def check_row(run_sources: dict[str, SourceTerms], options: Options) -> str:
     return ""
 
 
-def batch_size_for(rate: float, concurrency: int, longest_wait: float = 120.0) -> int:
-    """Tasks of a batch so that ``concurrency`` batches pass within two minutes at this rate."""
-    return max(1, min(MAX_BATCH, int(longest_wait * rate / concurrency)))
+def batch_size_for(rate: float, longest: float = 120.0) -> int:
+    """Tasks of a batch so that it passes within two minutes at this rate."""
+    return max(1, min(MAX_BATCH, int(longest * rate)))

@@ -260,7 +260,8 @@ def _bases(spec: SourceSpec) -> dict[str, str]:
         try:
             parts = urlsplit(base)
         except ValueError as error:
-            raise SourceError(f"Expected an http(s) address with a host ({error}) - at `$.base_url`") from error
+            expected = f"Expected an http(s) address with a host ({error})"
+            raise SourceError(f"{expected} - at `$.base_url`") from error
         web = parts.scheme in ("http", "https") and parts.hostname
         _need(web, "base_url", "an http(s) address with a host")
         _need("@" not in parts.netloc, "base_url", "no user and password: addresses are stored")

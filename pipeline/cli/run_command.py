@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
@@ -14,17 +15,19 @@ import msgspec
 
 from pipeline import keys
 from pipeline.bootstrap import Place, open_place
+from pipeline.catalog import Tables
 from pipeline.cli.engine_process import practice_base_urls, require_practice_engine
 from pipeline.cli.screen import closed_note, ledger_lines, run_progress
 from pipeline.errors import Misuse
+from pipeline.iceberg import open_folder_catalog
 from pipeline.local import run_here
 from pipeline.logs import configure_logs, get_log
-from pipeline.runs import Drop, find_run, freeze_run, is_complete, unfinished_run_id
+from pipeline.runs import Drop, find_run, finish_run, freeze_run, is_complete, unfinished_run_id
 from pipeline.settings import Settings
 from pipeline.source_files import LoadedSource, check_ready, pick_source, ready_sources
 from stages.keyword_file import file_format
 from stages.records import Malformed
-from stages.run import DEVICES, Options, Run, canonical_locale
+from stages.run import DEVICES, Options, Run, RunBy, canonical_locale
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -61,13 +64,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     on_screen = sys.stderr.isatty()
     with ExitStack() as stack:
         base_urls = stack.enter_context(practice_base_urls()) if arguments.practice else {}
-        place = _ready_here(open_place(settings, lake=lake, base_urls=base_urls), arguments, settings)
-        frozen = drop_file(arguments, settings, place)
-        if is_complete(place.storage, frozen.run_id):
-            raise Misuse(f"run {frozen.run_id} is complete; `serpline status {frozen.run_id}` shows it")
-        source = place.sources[frozen.options.source].source
+        place = ready_place(open_place(settings, lake=lake, base_urls=base_urls), arguments, settings)
+        name = arguments.source if arguments.source is not None else settings.source
+        source = pick_source(place.sources, name).source
         if not arguments.practice:
             require_practice_engine(source)
+        frozen = drop_file(arguments, settings, place, "here")
+        if is_complete(place.storage, frozen.run_id):
+            raise Misuse(f"run {frozen.run_id} is complete; `serpline status {frozen.run_id}` shows it")
         log_file = lake.with_name(lake.name + ".log") if on_screen else None
         stream = configure_logs(log_file, verbose=arguments.verbose)
         if log_file is not None:
@@ -80,16 +84,17 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0 if end.ledger.complete else 1
 
 
-def _ready_here(place: Place, arguments: argparse.Namespace, settings: Settings) -> Place:
-    """The place with the sources that can be asked from here. Raises ``Misuse`` where the run's own cannot."""
+def ready_place(place: Place, arguments: argparse.Namespace, settings: Settings) -> Place:
+    """The place with the sources that can be asked from here; ``Misuse`` where the run needs another."""
     name = arguments.source if arguments.source is not None else settings.source
     check_ready(pick_source(place.sources, name).source, settings.contact)
     return msgspec.structs.replace(place, sources=ready_sources(place.sources, settings.contact))
 
 
-def drop_file(arguments: argparse.Namespace, settings: Settings, place: Place) -> Run:
+def drop_file(arguments: argparse.Namespace, settings: Settings, place: Place, by: RunBy) -> Run:
     """Store the file in the lake and freeze its run, or find the unfinished one of the same drop.
 
+    ``by`` says who runs it: a run that workers have messages of is never taken up here, or the other way.
     Raises ``Misuse`` for a file, source, locale or number of pages that cannot be.
     """
     path: Path = arguments.file
@@ -105,21 +110,50 @@ def drop_file(arguments: argparse.Namespace, settings: Settings, place: Place) -
     key = keys.dropped(content, path.name)
     run_id = arguments.run_id
     if run_id is None:
-        run_id = unfinished_run_id(place.storage, str(place.lake), path.name, content, options)
+        drop_point = f"{by}:{place.lake}"
+        run_id = unfinished_run_id(drop_point, path.name, content, options, _is_finished(place))
     elif not _RUN_ID.fullmatch(run_id):
         raise Misuse("--run-id takes up to 64 letters, digits, _ and -")
     frozen = find_run(place.storage, run_id)
     if frozen is not None:
         if frozen.key != key or frozen.options != options:
             raise Misuse(f"run {run_id} was made of {frozen.name} with other options; give another --run-id")
+        if frozen.by != by:
+            raise Misuse(
+                f"run {run_id} is run by {frozen.by}; `serpline status {run_id}` shows how it goes on"
+            )
         return frozen
     with path.open("rb") as file:
         place.storage.put_file(key, file)
     terms = {name: loaded.terms for name, loaded in place.sources.items()}
     rate = source.source.spec.politeness.rate
     return freeze_run(
-        place.storage, run_id, Drop(key, path.name, options), sources=terms, rate=rate, clock=place.clock
+        place.storage,
+        run_id,
+        Drop(key, path.name, options, by),
+        sources=terms,
+        rate=rate,
+        clock=place.clock,
     )
+
+
+def _is_finished(place: Place) -> Callable[[str], bool]:
+    """Whether a run is complete: by its mark, or by its ledger, which then earns it the mark."""
+
+    def finished(run_id: str) -> bool:
+        if is_complete(place.storage, run_id):
+            return True
+        run = find_run(place.storage, run_id)
+        if run is None:
+            return False
+        tables = Tables(open_folder_catalog(place.lake))
+        tables.create()
+        if not tables.ledger(run.run_id, run.run_date).complete:
+            return False
+        finish_run(place.storage, run_id, place.clock())
+        return True
+
+    return finished
 
 
 def _content_hash(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -84,9 +85,9 @@ def ledger_lines(run: Run, end: RunEnd) -> Iterator[str]:
     if end.ledger.complete:
         yield f"complete in {end.seconds:.1f} s, {pages / max(end.seconds, 0.001):,.0f} pages/s"
     else:
-        yield f"incomplete: {missing(end.ledger)}; the same command goes on where it stopped"
-    for letter in end.dead:
-        yield f"failed for good: {letter}"
+        yield f"incomplete: {missing(end.ledger)}; the same command tries again what is missing"
+    for reason, count in Counter(end.dead).most_common(10):
+        yield f"failed for good: {count:,} times {reason}"
 
 
 def counts(run: Run, ledger: Ledger) -> Iterator[str]:
@@ -114,4 +115,6 @@ def missing(ledger: Ledger) -> str:
     if parts:
         return f"{parts} of {ledger.shards[0].parts} parts not sharded yet"
     open_tasks = sum(row.tasks for row in ledger.shards) - sum(ledger.pages.values())
+    if open_tasks < 0:
+        return f"{-open_tasks:,} pages more than tasks, which is a defect"
     return f"{open_tasks:,} tasks without a page" if open_tasks else ""

@@ -13,12 +13,18 @@ from typing import Any
 import msgspec
 
 from pipeline.bootstrap import Place, open_place
-from pipeline.cli.run_command import add_options, drop_file
+from pipeline.cli.run_command import add_options, drop_file, ready_place
 from pipeline.errors import Misuse
 from pipeline.logs import configure_logs, get_log
 from pipeline.settings import Settings
-from pipeline.source_files import check_contact, check_ready, pick_source, ready_sources
-from pipeline.stage_workers import aggregate_worker, fetch_worker, shard_worker
+from pipeline.source_files import check_ready, pick_source, ready_sources
+from pipeline.stage_workers import (
+    StageThread,
+    aggregate_worker,
+    fetch_worker,
+    raise_first_error,
+    shard_worker,
+)
 from stages.run import ShardTask
 
 STAGES = ("shard", "fetch", "aggregate")
@@ -59,9 +65,8 @@ def work(arguments: argparse.Namespace, settings: Settings) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    threads = [
-        threading.Thread(target=target) for target in _targets(arguments, settings, place, log, stop.is_set)
-    ]
+    targets = _targets(arguments, settings, place, log, stop.is_set)
+    threads = [StageThread(arguments.stage, target) for target in targets]
     for thread in threads:
         thread.start()
     log.info("worker started", stage=arguments.stage, lake=str(place.lake))
@@ -72,14 +77,15 @@ def work(arguments: argparse.Namespace, settings: Settings) -> int:
             stop.set()
             for thread in threads:
                 thread.join()
+    raise_first_error(threads)
     return 0
 
 
 def submit_file(arguments: argparse.Namespace, settings: Settings) -> int:
     """Freeze a run and send its parts; prints the run's id."""
     place = _place(arguments, settings)
-    run = drop_file(arguments, settings, place)
-    check_contact(place.sources[run.options.source].source, settings.contact)
+    place = ready_place(place, arguments, settings)
+    run = drop_file(arguments, settings, place, "workers")
     queues = place.open_queues()
     try:
         queues.keywords.send([msgspec.json.encode(ShardTask(run.run_id, part)) for part in range(run.parts)])

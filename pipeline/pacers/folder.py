@@ -7,6 +7,7 @@ A closed source stays closed over the end of a run, and two runs at once share o
 from __future__ import annotations
 
 import fcntl
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,7 +38,9 @@ class FolderPaceStore:
         except FileNotFoundError:
             return PaceState()
         except (OSError, msgspec.DecodeError) as error:
-            raise StorageUnavailable(f"{self._path(source)} cannot be read: {error}") from error
+            raise StorageUnavailable(
+                f"the pace in {self._path(source)} cannot be read ({error}): remove the file if it is damaged"
+            ) from error
 
     def change(self, source: str, how: Callable[[PaceState], tuple[PaceState, _Answer]]) -> _Answer:
         """Replace the state by what ``how`` makes of it."""
@@ -48,7 +51,10 @@ class FolderPaceStore:
                 # Renamed into place: a process that dies here leaves the old state, never half of one.
                 written = path.with_suffix(".new")
                 try:
-                    written.write_bytes(msgspec.json.encode(after))
+                    with written.open("wb") as file:
+                        file.write(msgspec.json.encode(after))
+                        file.flush()
+                        os.fsync(file.fileno())
                     written.replace(path)
                 except OSError as error:
                     raise StorageUnavailable(f"{path} cannot be written: {error}") from error

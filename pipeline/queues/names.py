@@ -9,8 +9,10 @@ from pipeline.queues.protocol import Broker, Queue
 class Queues:
     """Opens the keywords, fetch and results queues of one broker, each once."""
 
-    def __init__(self, broker: Broker, name: str) -> None:
+    def __init__(self, broker: Broker, name: str, *, shared: bool = False) -> None:
+        """``shared``: others use this broker too, so closing closes these queues alone."""
         self._broker = broker
+        self._shared = shared
         self._name = name
         self._opened: dict[str, Queue] = {}
 
@@ -29,8 +31,11 @@ class Queues:
         return self._open(keys.fetch_queue(self._name, source))
 
     def close(self) -> None:
-        """Give back the broker's connections."""
-        self._broker.close()
+        """Give back what was received here, and the broker's connections unless others use them."""
+        for queue in self._opened.values():
+            queue.close()
+        if not self._shared:
+            self._broker.close()
 
     def _open(self, name: str) -> Queue:
         if name not in self._opened:

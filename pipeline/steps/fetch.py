@@ -20,8 +20,11 @@ from pipeline.storage.protocol import Storage
 from stages.records import Batch, Malformed, Pointer, Task
 from stages.staged import encode_staged, read_header
 
-HOP_LIMIT = 1_000
-"""Times that a body may be sent again to wait: over ten days of the longest delay."""
+HOP_LIMIT = 20_000
+"""Times that a body may be sent again to wait: months for a slow source, hours of the shortest waits."""
+
+SHORTEST_WAIT = 1.0
+"""Seconds that a body waits at least before it is looked at again."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Batch)
@@ -38,8 +41,11 @@ class FetchStep:
         runner: asyncio.Runner,
         metrics: Metrics,
         log: Any,
-        deadline: Callable[[], float],
+        deadline: Callable[[float], float],
     ) -> None:
+        """``deadline`` gives the moment to stop for a batch that started at the one given."""
+        self._unstored: dict[str, bytes] = {}
+        """What was asked and could not be written: the same message again writes it, and asks nothing."""
         self._storage = storage
         self._queues = queues
         self._retriever = retriever
@@ -60,35 +66,34 @@ class FetchStep:
     def _fetch(self, batch: Batch) -> None:
         key = keys.staged(batch)
         staged = self._storage.find(key)
-        if staged is None:
+        if staged is None and key not in self._unstored:
+            started = self._retriever.clock()
             retrieved = self._runner.run(
-                retrieve(batch, self._retriever, self._deadline), context=copy_context()
+                retrieve(batch, self._retriever, lambda: self._deadline(started)), context=copy_context()
             )
             if retrieved.left == batch.tasks:
                 # Nothing was asked, or nothing came of it that counts: the same body waits.
                 self._wait(batch, retrieved.delay)
                 return
-            staged = self._stage(batch, key, retrieved)
-            pages = self._forward(key, staged)
-            self._log.info("batch staged", pages=pages, left=len(retrieved.left))
+            self._count(retrieved)
+            self._unstored = {key: _encode(batch, retrieved)}
+        if staged is None:
+            staged = self._stage(key)
+            self._log.info("batch staged", pages=self._forward(key, staged))
         else:
             self._metrics.add("pages_found", self._forward(key, staged))
 
-    def _stage(self, batch: Batch, key: str, retrieved: Retrieved) -> bytes:
+    def _stage(self, key: str) -> bytes:
         """Write the staged object; where another delivery was first, give its object instead."""
-        delay = min(retrieved.delay, MAX_DELAY)
-        ours = encode_staged(
-            batch,
-            retrieved.pages,
-            lane="",
-            remainder=remainder(batch, retrieved.left),
-            delay=delay,
-        )
-        if self._storage.put_new(key, ours):
-            for page in retrieved.pages:
-                self._metrics.add(f"pages_{page.status}")
-            return ours
-        return self._storage.get(key)
+        ours = self._unstored[key]
+        won = self._storage.put_new(key, ours)
+        staged = ours if won else self._storage.get(key)
+        self._unstored.clear()
+        return staged
+
+    def _count(self, retrieved: Retrieved) -> None:
+        for page in retrieved.pages:
+            self._metrics.add(f"pages_{page.status}")
 
     def _forward(self, key: str, staged: bytes) -> int:
         """Send the pointer and the remainder, from the object alone, which every delivery sees alike.
@@ -113,7 +118,15 @@ class FetchStep:
                 f"batch {batch.id} waited {batch.hop} times for source {batch.source}: is it still there?"
             )
         again = msgspec.structs.replace(batch, hop=batch.hop + 1)
-        self._queues.fetch(batch.source).send([_encoder.encode(again)], delay=min(max(delay, 0.1), MAX_DELAY))
+        delay = min(max(delay, SHORTEST_WAIT), MAX_DELAY)
+        self._queues.fetch(batch.source).send([_encoder.encode(again)], delay=delay)
+
+
+def _encode(batch: Batch, retrieved: Retrieved) -> bytes:
+    left = remainder(batch, retrieved.left)
+    return encode_staged(
+        batch, retrieved.pages, lane="", remainder=left, delay=min(retrieved.delay, MAX_DELAY)
+    )
 
 
 def decode_batch(body: bytes) -> Batch:

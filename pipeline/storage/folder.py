@@ -52,14 +52,14 @@ class FolderStorage:
         """Write the object, whatever was there."""
         with self._translated(key), self._written(key) as (file, path):
             file.write(body)
-            file.close()
+            _settle(file)
             Path(file.name).replace(path)
 
     def put_new(self, key: str, body: bytes) -> bool:
         """Write the object only where there is none; False where another was first."""
         with self._translated(key), self._written(key) as (file, path):
             file.write(body)
-            file.close()
+            _settle(file)
             try:
                 os.link(file.name, path)
             except FileExistsError:
@@ -70,7 +70,7 @@ class FolderStorage:
         """Write the object from a stream."""
         with self._translated(key), self._written(key) as (file, path):
             shutil.copyfileobj(source, file, 1 << 20)
-            file.close()
+            _settle(file)
             Path(file.name).replace(path)
 
     def keys(self, prefix: str) -> Iterator[str]:
@@ -87,7 +87,7 @@ class FolderStorage:
             self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
-        if key.startswith("/") or ".." in key.split("/"):
+        if key.startswith("/") or ".." in key.split("/") or "\0" in key:
             raise Permanent(f"{key!r} is no key of this lake")
         return self._root / key
 
@@ -114,3 +114,10 @@ class FolderStorage:
                     f"the disk of {self._root} is full: make room and run again"
                 ) from error
             raise StorageUnavailable(f"{self._root}/{key}: {error.strerror}") from error
+
+
+def _settle(file: BinaryIO) -> None:
+    """On the disk before it gets its name: a power cut leaves no name without its content."""
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()

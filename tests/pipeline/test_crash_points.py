@@ -109,7 +109,9 @@ class Process:
         retriever = make_retriever(engine, clock, Pacer(MemoryPaceStore(), clock), concurrency=2)
         self.runner = asyncio.Runner()
         metrics = MemoryMetrics()
-        fetch = FetchStep(storage, self.queues, retriever, self.runner, metrics, LOG, lambda: float("inf"))
+        fetch = FetchStep(
+            storage, self.queues, retriever, self.runner, metrics, LOG, lambda _started: float("inf")
+        )
         self.handlers = [
             (self.queues.keywords, one_by_one(ShardStep(storage, self.queues, metrics, LOG)), 1),
             (self.queues.fetch(API), one_by_one(fetch), 1),

@@ -43,7 +43,7 @@ class Bench:
         self.engine = engine if engine is not None else self.engine
         retriever = make_retriever(self.engine, self.clock, concurrency=1)
         return FetchStep(
-            self.storage, self.queues, retriever, self.runner, self.metrics, LOG, lambda: deadline
+            self.storage, self.queues, retriever, self.runner, self.metrics, LOG, lambda _started: deadline
         )
 
     def shard(self) -> ShardStep:
