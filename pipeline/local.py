@@ -90,8 +90,9 @@ def _drain(place: Place, run: Run, log: Any, on_tick: Callable[[], None]) -> lis
     """Send every part and wait until all queues are empty; gives the queues' dead letters in words."""
     stop = threading.Event()
     queues = place.open_queues()
+    sources = {name: place.sources[name] for name in run.sources}
     # In the order of the way: a message that moves on is seen in the queue behind.
-    upstream = [queues.keywords, *(queues.fetch(name) for name in place.sources)]
+    upstream = [queues.keywords, *(queues.fetch(name) for name in sources)]
     queues.keywords.send([_encoder.encode(ShardTask(run.run_id, part)) for part in range(run.parts)])
 
     def admit(queue: Queue) -> None:
@@ -107,7 +108,7 @@ def _drain(place: Place, run: Run, log: Any, on_tick: Callable[[], None]) -> lis
         StageThread("aggregate", lambda: aggregate_worker(place, log, stop.is_set, lambda: _idle(upstream))),
         *(
             StageThread(f"fetch-{name}", partial(fetch_worker, place, source, log, stop.is_set))
-            for name, source in place.sources.items()
+            for name, source in sources.items()
         ),
     ]
     for worker in workers:

@@ -19,13 +19,15 @@ import pytest
 
 from pipeline import keys
 from pipeline.bootstrap import Place, open_place
-from pipeline.errors import QueueUnavailable
+from pipeline.errors import Misuse, QueueUnavailable
 from pipeline.local import RunEnd, run_here
 from pipeline.practice.faults import Fault
 from pipeline.practice.server import PracticeEngine
 from pipeline.queues.names import Queues
 from pipeline.runs import Drop, find_run, freeze_run
 from pipeline.settings import Settings
+from pipeline.source_files import ready_sources
+from stages.keywords import normalise
 from stages.run import Options, Run
 from tests.pipeline.kit import LOG, each_once, example_keywords, table_rows, windows_hold
 
@@ -47,7 +49,12 @@ def own_sources(folder: Path, base_url: str, **politeness: object) -> Path:
 
 def place_for(folder: Path, engine: PracticeEngine, **politeness: object) -> Place:
     sources = own_sources(folder / "sources", engine.base_url, **politeness)
-    return open_place(Settings(sources=str(sources)), lake=folder / "lake")
+    return ready(open_place(Settings(sources=str(sources)), lake=folder / "lake"))
+
+
+def ready(place: Place) -> Place:
+    """The place with the sources that need no contact and no secret, as `run` makes it."""
+    return msgspec.structs.replace(place, sources=ready_sources(place.sources, ""))
 
 
 def frozen(place: Place, keywords: list[str], source: str = "practice_page", name: str = "k.txt") -> Run:
@@ -142,7 +149,7 @@ def test_a_slow_drip_ends_at_the_time_limit(tmp_path: Path, engine: PracticeEngi
     place = place_for(tmp_path, engine)
     for file in (tmp_path / "sources").glob("*.toml"):
         file.write_text(file.read_text() + "\n[limits]\ntimeout = 0.5\nattempts = 1\n")
-    place = open_place(Settings(sources=str(tmp_path / "sources")), lake=tmp_path / "lake")
+    place = ready(open_place(Settings(sources=str(tmp_path / "sources")), lake=tmp_path / "lake"))
     run = frozen(place, ["drip", "json dumps"])
     started = time.monotonic()
     check_whole(place, run, run_here(place, run, LOG), ["drip", "json dumps"])
@@ -218,34 +225,43 @@ def command(path: Path, sources: Path, lake: Path, *more: str) -> subprocess.Pop
 def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path, engine: PracticeEngine):
     """Killed with SIGKILL at 20 random moments, the same command ends with every task once.
 
-    Four lists run at once, each in a lake of its own, so that they wait together.
+    A moment is a number of requests and a little more, so that kills fall before the first request, while
+    batches are asked, staged and committed, and after the end. Four lists run at once, each in its own lake.
     """
     engine.set_faults([Fault(kind="unavailable", share=0.05), Fault(kind="truncated", share=0.05)])
-    sources = own_sources(tmp_path / "sources", engine.base_url, rate=150, burst=10)
+    sources = own_sources(tmp_path / "sources", engine.base_url, rate=250, burst=10)
     seeded = random.Random(20261123)
-    keywords = example_keywords()[:100]
+    keywords = list(dict.fromkeys(normalise(keyword) for keyword in example_keywords()))[:240]
+    cut_down = 0
     for number in range(5):
-        pairs = []
+        killed = []
         for lane in "abcd":
-            path = tmp_path / f"{lane}{number}.csv"
-            path.write_text("keyword\n" + "\n".join(f'"{k} {lane}{number}"' for k in keywords))
-            pairs.append((path, tmp_path / f"lake-{lane}{number}"))
-        processes = [command(path, sources, lake, "--run-id", "killed") for path, lake in pairs]
-        started = time.monotonic()
-        for process, moment in zip(
-            processes, sorted(seeded.uniform(0.3, 2.8) for _ in processes), strict=True
-        ):
-            time.sleep(max(0.0, started + moment - time.monotonic()))
+            name = f"{lane}{number}"
+            path, lake = tmp_path / f"{name}.txt", tmp_path / f"lake-{name}"
+            path.write_text("\n".join(f"{keyword} {name}" for keyword in keywords))
+            process = command(path, sources, lake, "--run-id", "killed")
+            killed.append((process, path, lake, name, seeded.randrange(-20, 260), seeded.uniform(0, 0.5)))
+        for process, _, _, name, requests, more in sorted(killed, key=lambda one: one[4]):
+            while process.poll() is None and asked_of(engine, name) < requests <= 240:
+                time.sleep(0.02)
+            time.sleep(more)
             process.send_signal(signal.SIGKILL)
             process.wait()
-        again = [command(path, sources, lake, "--run-id", "killed") for path, lake in pairs]
-        for process, (path, lake) in zip(again, pairs, strict=True):
+            cut_down += 0 < asked_of(engine, name) < 240
+        again = [command(path, sources, lake, "--run-id", "killed") for _, path, lake, *_ in killed]
+        for process, (_, path, lake, *_) in zip(again, killed, strict=True):
             # 2: the first one was faster than the kill, and the second says that the run is complete.
             assert process.wait(60) in (0, 2)
-            assert list(each_once(lake).values()) == [1] * 100, path
+            assert list(each_once(lake).values()) == [1] * 240, path
+    assert cut_down >= 8, "too few kills fell into the work to show anything"
     asked = Counter(arrival.keyword for arrival in engine.arrivals)
-    assert len(asked) == 2_000
-    assert sum(asked.values()) <= 2_000 * 2
+    assert len(asked) == 20 * 240
+    assert sum(asked.values()) <= 20 * 240 * 2
+
+
+def asked_of(engine: PracticeEngine, name: str) -> int:
+    """How many different keywords of one list the engine was asked."""
+    return len({arrival.keyword for arrival in engine.arrivals if arrival.keyword.endswith(f" {name}")})
 
 
 def test_the_same_command_after_a_finished_run_makes_a_new_one(tmp_path: Path, engine: PracticeEngine):
@@ -314,6 +330,16 @@ class _Unopenable:
         if threading.current_thread().name == "aggregate":
             raise QueueUnavailable("no queue for aggregate")
         return self._open()
+
+
+def test_a_run_whose_source_is_gone_says_so(tmp_path: Path, engine: PracticeEngine):
+    """A run is resumed with the sources it was frozen with, or not at all; nothing is asked halfway."""
+    place = place_for(tmp_path, engine)
+    run = frozen(place, ["json dumps"])
+    fewer = {name: loaded for name, loaded in place.sources.items() if name != "practice_api"}
+    with pytest.raises(Misuse, match="practice_api"):
+        run_here(msgspec.structs.replace(place, sources=fewer), run, LOG)
+    assert len(engine.arrivals) == 0
 
 
 def test_a_repeated_freeze_keeps_what_was_frozen(tmp_path: Path, engine: PracticeEngine):

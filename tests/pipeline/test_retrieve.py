@@ -6,8 +6,10 @@ import asyncio
 import math
 import time
 
+import msgspec
 import pytest
 
+from pipeline.errors import StorageUnavailable
 from pipeline.pacers.memory import MemoryPaceStore
 from pipeline.pacers.pacer import Pacer
 from pipeline.retrieve import Retrieved, Retriever, retrieve
@@ -219,3 +221,89 @@ def test_no_results_is_an_answer():
     retrieved = run(make_retriever(Engine({"a": [answer("a", results=0)]}), time.time), ["a"])
     assert by_keyword(retrieved)["a"] == ("ok", "", 1)
     assert retrieved.pages[0].results == ()
+
+
+@pytest.mark.parametrize("failure", ["cut_short", "timeout", "too_large"])
+def test_a_refusal_whose_body_is_broken_is_a_refusal(failure: str):
+    """The status line says no; what became of the rest of the answer changes nothing."""
+    refusal = msgspec.structs.replace(http(429, retry_after="600"), failure=failure)
+    engine = Engine({"a": [refusal]})
+    retrieved = run(make_retriever(engine, time.time, concurrency=1), ["a", "b", "c"])
+    assert len(engine.asked) == 1
+    assert retrieved.delay > 590
+
+
+def test_a_trial_that_breaks_off_does_not_reopen():
+    """Half an answer is not an answer."""
+    clock = Clock()
+    engine = Engine({"a": [msgspec.structs.replace(answer("a"), failure="cut_short")]}, clock)
+    pacer = Pacer(MemoryPaceStore(), clock)
+    retriever = make_retriever(engine, clock, pacer)
+    pacer.refuse(API, retriever.source.spec.politeness, clock() + 10, "http_429")
+    clock.now += 11
+    run(retriever)
+    assert engine.asked == [("a", 1)]
+    assert pacer.state(API).closed_since
+
+
+def test_a_defect_in_reading_one_answer_costs_that_task_alone():
+    """An answer that shows a defect of ours spends its own attempt; its neighbours' pages are kept."""
+
+    def total(root, _url) -> str:
+        if root["query"] == "poison":
+            raise ZeroDivisionError
+        return "3"
+
+    retriever = make_retriever(Engine(), time.time)
+    broken_rules = msgspec.structs.replace(retriever.extractor, total=total)
+    retriever = msgspec.structs.replace(retriever, extractor=broken_rules)
+    retrieved = run(retriever, ["a", "poison", "b"])
+    assert set(by_keyword(retrieved)) == {"a", "b"}
+    assert retrieved.left == (Task("poison", attempts=1),)
+
+
+class Failing(MemoryPaceStore):
+    """A store that stops answering after so many calls."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def read(self, source):
+        self.calls -= 1
+        if self.calls < 0:
+            raise StorageUnavailable("the pace cannot be known")
+        return super().read(source)
+
+
+def test_where_the_pace_cannot_be_known_nothing_more_is_asked():
+    """A store that fails in the middle of a batch stops it; what was answered is kept."""
+    engine = Engine(clock=time.time)
+    retriever = make_retriever(engine, time.time, Pacer(Failing(1), time.time), rate=20, burst=1)
+    started = time.time()
+    retrieved = run(retriever, [f"k{n}" for n in range(100)])
+    assert max(engine.moments) - started < 2
+    assert retrieved.pages
+    assert len(retrieved.pages) + len(retrieved.left) == 100
+
+
+def test_a_store_that_fails_at_once_fails_the_batch():
+    """Nothing was asked, so the message goes back as it came, with the reason."""
+    engine = Engine()
+    with pytest.raises(StorageUnavailable):
+        run(make_retriever(engine, time.time, Pacer(Failing(0), time.time)))
+    assert engine.asked == []
+
+
+def test_a_closure_of_long_ago_ends_nobody_s_wait():
+    """Tasks that begin to wait today wait their time, although the source was closed three days ago too."""
+    clock = Clock()
+    pacer = Pacer(MemoryPaceStore(), clock)
+    engine = Engine({"a": [http(429, retry_after="5")]}, clock)
+    retriever = make_retriever(engine, clock, pacer, max_closed=86_400)
+    pacer.refuse(API, retriever.source.spec.politeness, clock() + 60, "http_429")
+    clock.now += 3 * 86_400
+    first = run(retriever)
+    assert len(first.left) == 3
+    clock.now += 1
+    assert run(retriever, ["x", "y"]).left == (Task("x"), Task("y"))

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipeline.errors import Permanent, QueueUnavailable, Retryable
+from pipeline.errors import Permanent, QueueUnavailable, Retryable, StorageUnavailable
 from pipeline.queues.memory import MemoryBroker, MemoryQueue
+from pipeline.queues.names import Queues
 from pipeline.worker import Drawing, one_by_one, settle, work
 from tests.pipeline.kit import LOG, Clock
 
@@ -151,3 +152,47 @@ def test_a_broker_that_is_away_does_not_end_a_worker():
 
     work(Flaky(), one_by_one(done.append), stopped=lambda: bool(done), log=LOG, drawing=Drawing(away=0.01))
     assert done == [b"x"]
+
+
+def failing(times: int, done: list[bytes]):
+    """A step that finds the storage away so many times."""
+    left = iter(range(times))
+
+    def step(body: bytes) -> None:
+        if next(left, None) is not None:
+            raise StorageUnavailable("the disk is full: make room and run again")
+        done.append(body)
+
+    return step
+
+
+def test_an_outage_spends_no_deliveries():
+    """With patience the messages stay in hand until what they need answers again."""
+    queue = MemoryBroker(max_receives=2).queue("q")
+    queue.send([b"a", b"b"])
+    done: list[bytes] = []
+    drawing = Drawing(most=2, away=0.01, patience=30)
+    work(queue, one_by_one(failing(5, done)), stopped=lambda: len(done) == 2, log=LOG, drawing=drawing)
+    assert sorted(done) == [b"a", b"b"]
+    assert queue.dead().depth().waiting == 0
+
+
+def test_without_patience_an_outage_is_raised_and_the_message_is_kept():
+    """One command stops with the reason instead of burying what it could not store."""
+    queue = MemoryBroker().queue("q")
+    queue.send([b"a"])
+    with pytest.raises(StorageUnavailable, match="make room"):
+        work(queue, one_by_one(failing(1, [])), stopped=lambda: False, log=LOG)
+    assert queue.depth().waiting == 1
+
+
+def test_queues_of_one_thread_close_alone():
+    """A thread that ends gives back its own messages, not those that others have in hand."""
+    shared = MemoryBroker()
+    mine, other = Queues(shared, "t", shared=True), Queues(shared, "t", shared=True)
+    mine.results.send([b"a", b"b"])
+    [kept] = other.results.receive(1, wait=0)
+    mine.results.receive(1, wait=0)
+    mine.close()
+    assert (other.results.depth().waiting, other.results.depth().in_flight) == (1, 1)
+    other.results.ack(kept)

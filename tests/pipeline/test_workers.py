@@ -114,3 +114,13 @@ def test_a_worker_that_is_told_to_stop_stores_what_it_has(
         time.sleep(0.5)
     assert len(engine.arrivals) == 150
     assert set(each_once(tmp_path / "lake").values()) == {1}
+    # The file dropped again, by anyone, is a run of its own: what the workers hold is never taken up here.
+    assert serpline("run", str(path), "--source", "practice_page").wait(60) == 0
+    assert serpline("submit", str(path)).wait(30) == 0
+    assert len(list((tmp_path / "lake" / "runs").iterdir())) == 3
+
+
+def test_a_worker_that_cannot_work_exits_with_1(tmp_path: Path, serpline: Serpline):
+    """A supervisor learns of it from the exit code."""
+    (tmp_path / "file").write_text("")
+    assert serpline("worker", "aggregate", "--lake", str(tmp_path / "file" / "lake")).wait(30) == 1

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import keys
 from pipeline.catalog import Tables
-from pipeline.errors import ObjectMissing, Permanent, Unreadable
+from pipeline.errors import ObjectMissing, Permanent, StorageUnavailable, Unreadable
 from pipeline.iceberg import open_folder_catalog
 from pipeline.metrics import MemoryMetrics
 from pipeline.queues.memory import MemoryBroker
@@ -293,3 +293,28 @@ def test_an_empty_cut_needs_no_pointer(bench: Bench):
     bench.fetch(Engine({"a": [http(500)]}))(body(make_batch(["a"])))
     assert bench.pointers() == []
     assert decode_staged(encode_staged(make_batch([]), [], lane="")).header.pages == 0
+
+
+def test_answers_that_could_not_be_stored_are_stored_later_not_asked_again(bench: Bench):
+    """A storage that is away for a while costs time, never a second round of requests."""
+
+    class Away(FolderStorage):
+        outages = 2
+
+        def put_new(self, key: str, body: bytes) -> bool:
+            if self.outages:
+                self.outages -= 1
+                raise StorageUnavailable("away")
+            return super().put_new(key, body)
+
+    bench.storage = Away(bench.lake)
+    step = bench.fetch(Engine({"b": [http(500)]}))
+    batch = body(make_batch(["a", "b"]))
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable):
+            step(batch)
+    step(batch)
+    assert len(bench.engine.asked) == 2
+    assert [pointer.pages for pointer in bench.pointers()] == [1]
+    bench.clock.now += 60
+    assert [left.cut for left in bench.batches()] == [1]
