@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,11 +20,16 @@ from stages.source import Source, SourceError, parse_source
 
 
 class LoadedSource(msgspec.Struct, frozen=True):
-    """A source ready to be used, and the name of the file it came from."""
+    """A source ready to be used, the name of the file it came from, and that file's text.
+
+    ``golden`` is the folder of its golden answers, which need not be there.
+    """
 
     source: Source
     extractor: Extractor
     file: str
+    text: str
+    golden: Traversable
 
     @property
     def terms(self) -> SourceTerms:
@@ -38,17 +45,18 @@ def load_sources(own: Path | None, base_urls: Mapping[str, str] | None = None) -
     ``Misuse`` with the file and the field that is wrong.
     """
     elsewhere = base_urls if base_urls is not None else {}
-    texts = {
-        entry.name: entry.read_text("utf-8")
-        for entry in sorted(files("pipeline").joinpath("sources").iterdir(), key=lambda entry: entry.name)
+    shipped = files("pipeline").joinpath("sources")
+    read: dict[str, tuple[str, Traversable]] = {
+        entry.name: (entry.read_text("utf-8"), shipped)
+        for entry in sorted(shipped.iterdir(), key=lambda entry: entry.name)
         if entry.name.endswith(".toml")
     }
     if own is not None:
         if not own.is_dir():
             raise Misuse(f"there is no folder of sources at {own}")
-        texts |= {str(path): path.read_text("utf-8") for path in sorted(own.glob("*.toml"))}
+        read |= {str(path): (path.read_text("utf-8"), own) for path in sorted(own.glob("*.toml"))}
     loaded: dict[str, LoadedSource] = {}
-    for file, text in texts.items():
+    for file, (text, folder) in read.items():
         stem = Path(file).stem
         try:
             source = parse_source(text, base_url=elsewhere.get(stem))
@@ -57,7 +65,7 @@ def load_sources(own: Path | None, base_urls: Mapping[str, str] | None = None) -
             raise Misuse(f"source file {file}: {error}") from error
         if source.name != stem:
             raise Misuse(f"source file {file}: its name must be {stem!r}, as the file's - at `$.name`")
-        loaded[stem] = LoadedSource(source, extractor, file)
+        loaded[stem] = LoadedSource(source, extractor, file, text, folder.joinpath("golden").joinpath(stem))
     return loaded
 
 
@@ -66,6 +74,17 @@ def pick_source(sources: Mapping[str, LoadedSource], name: str) -> LoadedSource:
     if name not in sources:
         raise Misuse(f"there is no source {name!r}; there are: {', '.join(sorted(sources))}")
     return sources[name]
+
+
+def renamed(text: str, name: str, base_url: str | None = None) -> str:
+    """A source file's text under another name and, given one, with another base address."""
+    text = re.sub(r"^name = .*$", lambda _: f'name = "{name}"', text, count=1, flags=re.MULTILINE)
+    if base_url is not None:
+        address = base_url.rstrip("/")
+        text = re.sub(
+            r"^base_url = .*$", lambda _: f'base_url = "{address}"', text, count=1, flags=re.MULTILINE
+        )
+    return text
 
 
 def user_agent(version: str, contact: str) -> str:

@@ -1,7 +1,7 @@
-"""Real brokers for tests: each on a free loopback port in a temporary folder, stopped by its process id.
+"""Real servers for tests: each on a free loopback port in a temporary folder, stopped by its process id.
 
-``start_redis`` and ``start_rabbitmq`` give a running ``Server``. Where the program is not installed they
-raise ``Missing``; ``.ci/servers`` installs it.
+``start_redis``, ``start_rabbitmq`` and ``start_mediawiki`` give a running ``Server``. Where the program is
+not installed they raise ``Missing``; ``.ci/servers`` installs it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 STARTS_WITHIN = 60.0
 STOPS_WITHIN = 20.0
+MEDIAWIKI = Path("/usr/share/mediawiki")
 RABBITMQ_PLACES = ("/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/usr/local/sbin")
 
 
@@ -145,6 +146,50 @@ def start_rabbitmq(folder: Path) -> Server:
 
     commands = [[epmd, "-port", str(epmd_port), "-address", "127.0.0.1"], [program]]
     server = Server(f"amqp://guest:guest@127.0.0.1:{port}//", folder, commands, env, ready)
+    server.start()
+    return server
+
+
+def start_mediawiki(folder: Path, pages: Mapping[str, str]) -> Server:
+    """A wiki of these pages (wikitext by title) on SQLite, served by PHP's own web server."""
+    php = shutil.which("php", path=_path())
+    if php is None or not (MEDIAWIKI / "maintenance" / "install.php").exists():
+        raise Missing("mediawiki is not installed; .ci/servers installs it")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    env = {**os.environ, "MW_CONFIG_FILE": str(folder / "LocalSettings.php")}
+
+    def maintain(script: str, *words: str, known: bool = True) -> None:
+        command = [php, str(MEDIAWIKI / "maintenance" / script), *words]
+        subprocess.run(  # noqa: S603 - our own fixed commands
+            command, cwd=folder, env=env if known else os.environ, check=True, capture_output=True
+        )
+
+    place = [
+        "--dbtype",
+        "sqlite",
+        "--dbname",
+        "wiki",
+        "--dbpath",
+        str(folder / "data"),
+        "--confpath",
+        str(folder),
+    ]
+    address = ["--server", url, "--scriptpath", "", "--lang", "en", "--pass", os.urandom(16).hex()]
+    (folder / "data").mkdir()
+    maintain("install.php", *place, *address, "Test wiki", "Admin", known=False)
+    (folder / "pages").mkdir()
+    files = []
+    for title, text in pages.items():
+        files.append(folder / "pages" / f"{title}.txt")
+        files[-1].write_text(text, "utf-8")
+    maintain("importTextFiles.php", "-u", "Admin", "--overwrite", *map(str, files))
+    maintain("rebuildtextindex.php")
+
+    def ready() -> bool:
+        return _answer(port, b"GET /api.php HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.")
+
+    server = Server(url, folder, [[php, "-S", f"127.0.0.1:{port}", "-t", str(MEDIAWIKI)]], env, ready)
     server.start()
     return server
 

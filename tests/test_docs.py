@@ -6,12 +6,16 @@ import re
 import shlex
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pipeline.cli.main import _parser
+from pipeline.golden import Expected
 from pipeline.settings import PREFIX, Settings
+from pipeline.source_files import load_sources
 from stages.extract import compile_rules
-from stages.source import SourceSpec, parse_source
+from stages.source import TRANSFORMS, AnswerSpec, SourceSpec, parse_source
+from stages.template import SLOTS
 from stages.text_blocks import MAX_LINE, MAX_RATIO
 
 ROOT = Path(__file__).parent.parent
@@ -59,7 +63,8 @@ def test_every_make_target_of_the_docs_exists():
 def test_every_setting_is_documented_and_every_documented_one_exists():
     """One table has them all."""
     named = {name.lower() for text in TEXT.values() for name in re.findall(rf"{PREFIX}([A-Z]+)", text)}
-    assert named == set(Settings.__struct_fields__)
+    # What stands behind SERPLINE_SECRET_ is named by source files.
+    assert named - {"secret"} == set(Settings.__struct_fields__)
 
 
 def test_every_link_leads_somewhere():
@@ -71,7 +76,8 @@ def test_every_link_leads_somewhere():
 
 def test_the_examples_of_sources_are_sources():
     """Each example of the page, completed by the first one's head, is a file that is accepted."""
-    first, *others = [block for page, block in blocks("toml") if page == "sources.md"]
+    examples = [block for page, block in blocks("toml") if page == "sources.md"]
+    first, *others = [block for block in examples if "[answer]" in block]
     head = first.partition("[answer]")[0]
     assert len(others) == 2
     for text in [first, *(head + other for other in others)]:
@@ -84,6 +90,30 @@ def test_every_field_of_a_source_is_documented():
 
     for name in SourceSpec.__struct_fields__:
         assert re.search(rf"`{name}\b|`{name}\.", page), name
+    for name in AnswerSpec.__struct_fields__:
+        assert f"`answer.{name}`" in page, name
+    for name in SLOTS:
+        assert f"{{{name}}}" in page, name
+    for name in TRANSFORMS:
+        assert re.search(rf"`{name}[`:]", page), name
+
+
+def test_every_shipped_source_is_documented_with_its_secrets():
+    """A reader sees what there is and what it needs, and the keyed example is one of them."""
+    page = TEXT[ROOT / "docs" / "sources.md"]
+    for name, loaded in load_sources(None).items():
+        assert f"| `{name}`" in page or f", `{name}`" in page, name
+        for secret in loaded.source.secrets:
+            assert f"secret `{secret}`" in page, name
+        if loaded.source.spec.base_url.startswith("https"):
+            assert "https://" in loaded.source.spec.notes, name
+
+
+def test_the_example_of_a_golden_answer_is_one():
+    [example] = [block for page, block in blocks("json") if page == "sources.md"]
+    expected = msgspec.json.decode(example, type=Expected)
+    assert set(msgspec.json.decode(example)) == set(Expected.__struct_fields__)
+    assert expected.results[0].rank == 11
 
 
 def test_every_reason_of_a_reject_is_documented():

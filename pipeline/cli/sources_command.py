@@ -1,4 +1,4 @@
-"""``serpline sources``: which sources there are, what they say, and one question tried."""
+"""``serpline sources``: which there are, what they say, one question tried, golden answers checked."""
 
 from __future__ import annotations
 
@@ -16,18 +16,29 @@ from rich.table import Table
 from pipeline.cli.engine_process import practice_base_urls, require_practice_engine
 from pipeline.cli.screen import console
 from pipeline.errors import Misuse
+from pipeline.golden import check_case, golden_cases
 from pipeline.http_client import AiohttpClient
 from pipeline.settings import Settings
-from pipeline.source_files import LoadedSource, check_contact, load_sources, pick_source, user_agent
+from pipeline.source_files import (
+    LoadedSource,
+    check_ready,
+    load_sources,
+    pick_source,
+    read_secrets,
+    renamed,
+    user_agent,
+)
 from stages.fetch import Done, judge_response, plan_request
 from stages.keywords import normalise, objection
 from stages.records import Batch, Request, Response, Task
 from stages.run import canonical_locale
+from stages.source import SourceError, parse_source
+from stages.template import mask_secrets
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the command's words to the parser."""
-    parser = commands.add_parser("sources", parents=[common], help="list, show or try sources")
+    parser = commands.add_parser("sources", parents=[common], help="list, show, try, check or copy sources")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", parents=[common], help="every source, a line each")
     listing.set_defaults(command=list_sources)
@@ -41,6 +52,14 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     trial.add_argument("--page", type=int, default=1)
     trial.add_argument("--practice", action="store_true", help="start the practice engine for this question")
     trial.set_defaults(command=try_source)
+    check = actions.add_parser("check", parents=[common], help="read the golden answers; nothing is asked")
+    check.add_argument("name", nargs="?")
+    check.set_defaults(command=check_sources)
+    copy = actions.add_parser("copy", parents=[common], help="begin a source of your own with another's file")
+    copy.add_argument("name")
+    copy.add_argument("new_name")
+    copy.add_argument("--base-url", metavar="URL", help="where the engine is")
+    copy.set_defaults(command=copy_source)
 
 
 def list_sources(_arguments: argparse.Namespace, settings: Settings) -> int:
@@ -74,7 +93,7 @@ def try_source(arguments: argparse.Namespace, settings: Settings) -> int:
         base_urls = stack.enter_context(practice_base_urls()) if arguments.practice else {}
         loaded = pick_source(_load(settings, base_urls), arguments.name)
         source = loaded.source
-        check_contact(source, settings.contact)
+        check_ready(source, settings.contact)
         if not arguments.practice:
             require_practice_engine(source)
         batch = _batch(arguments, loaded)
@@ -93,8 +112,47 @@ def try_source(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0 if isinstance(judged, Done) and judged.status == "ok" else 1
 
 
+def check_sources(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Print a line a golden answer; 1 when one is not read as it must be."""
+    sources = _load(settings)
+    chosen = [pick_source(sources, arguments.name)] if arguments.name is not None else list(sources.values())
+    failed = 0
+    for loaded in sorted(chosen, key=lambda loaded: loaded.source.name):
+        cases = golden_cases(loaded)
+        if not cases:
+            if arguments.name is not None:
+                raise Misuse(f"source {loaded.source.name} has no golden answers in {loaded.golden}")
+            print(f"none  {loaded.source.name}")
+        for case in cases:
+            wrong = check_case(loaded, case)
+            failed += bool(wrong)
+            line = f"{loaded.source.name}/{case.name}"
+            print(f"FAIL  {line}: {wrong}" if wrong else f"ok    {line}")
+    return 1 if failed else 0
+
+
+def copy_source(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Write a source's file under another name into the user's folder."""
+    if not settings.sources:
+        raise Misuse("name the folder for it with SERPLINE_SOURCES")
+    loaded = pick_source(_load(settings), arguments.name)
+    text = renamed(loaded.text, arguments.new_name, arguments.base_url)
+    try:
+        parse_source(text)
+    except SourceError as error:
+        raise Misuse(f"this cannot be a source: {error}") from error
+    path = Path(settings.sources) / f"{arguments.new_name}.toml"
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise Misuse(f"there is a {path} already") from error
+    print(path)
+    return 0
+
+
 async def _send(request: Request, loaded: LoadedSource) -> Response:
-    client = AiohttpClient()
+    client = AiohttpClient(read_secrets(loaded.source))
     try:
         return await client.send(request, loaded.source.spec.limits)
     finally:
@@ -109,6 +167,8 @@ def _batch(arguments: argparse.Namespace, loaded: LoadedSource) -> Batch:
     locale = canonical_locale(arguments.locale if arguments.locale is not None else spec.default_locale)
     if locale is None:
         raise Misuse(f"{arguments.locale!r} is no locale; write language and country, as in en-US")
+    if spec.locales and locale not in spec.locales:
+        raise Misuse(f"source {spec.name} has no locale {locale}; it has: {', '.join(spec.locales)}")
     if not 1 <= arguments.page <= spec.paging.most:
         raise Misuse(f"--page must be 1 to {spec.paging.most} for source {spec.name}")
     return Batch("try", "1970-01-01", 0, 1, spec.name, locale, "desktop", (Task(keyword, arguments.page),))
@@ -118,6 +178,8 @@ def _print_exchange(request: Request, response: Response) -> None:
     print(f"{request.method} {request.url}")
     for name, value in request.headers.items():
         print(f"  {name}: {value}")
+    for name, value in request.secret_headers.items():
+        print(f"  {name}: {mask_secrets(value)}")
     if request.body is not None:
         print(f"  {request.body.decode()}")
     got = response.failure if response.failure else f"HTTP {response.status}"

@@ -2,6 +2,7 @@
 
 import time
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,6 +100,51 @@ def test_values_are_transformed_joined_and_ranked_as_the_rules_say():
         (7, "one two", "Ann"),
         (2, "x", ""),
     ]
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("plain words", "plain words"),
+        ("", ""),
+        ("1 < 2 > 0", "1 < 2 > 0"),
+        ("<span class='hit'>Tide</span>s &amp; &#x27;birds&#39; &lt;b&gt;", "Tides & 'birds' <b>"),
+        ("<p>one</p><p>two<br/>three</p>", "one two three"),
+        ("an open <em>tag and a cut &amp", "an open tag and a cut &"),
+        ("<!-- no --> words", "words"),
+    ],
+)
+def test_a_snippet_in_markup_becomes_the_text_it_shows(markup: str, text: str):
+    """As APIs give it within JSON: tags go, entities are read, lines stay apart."""
+    answer = ANSWERS["json"].replace('"words[0]"', '{ select = "s", transforms = ["text"] }')
+    found = extracted(answer, orjson.dumps({"items": [{"title": "t", "s": markup}]}))
+    assert found.results[0].snippet == text
+
+
+def test_a_snippet_nested_without_end_ends_quickly():
+    """The time that markup within JSON may take is bounded as a page's is."""
+    answer = ANSWERS["json"].replace('"words[0]"', '{ select = "s", transforms = ["text"] }')
+    started = time.perf_counter()
+    with pytest.raises(Malformed):
+        extracted(answer, orjson.dumps({"items": [{"title": "t", "s": "<div>" * 100_000}]}))
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("title", "path"),
+    [
+        ("Lamp", "/wiki/Lamp"),
+        ("AC/DC: (band)?", "/wiki/AC/DC:_(band)%3F"),
+        ('C++ & "x" #1', "/wiki/C%2B%2B_%26_%22x%22_%231"),
+        ("Brücke", "/wiki/Br%C3%BCcke"),
+        ("//evil.example", "/wiki///evil.example"),
+    ],
+)
+def test_a_title_becomes_the_link_of_its_page(title: str, path: str):
+    """It fills the path behind the prefix; the host stays the page's."""
+    answer = ANSWERS["json"].replace('"link.href"', '{ select = "title", transforms = ["link:/wiki/"] }')
+    found = extracted(answer, orjson.dumps({"items": [{"title": title}]}))
+    assert found.results[0].url == f"http://127.0.0.1:8650{path}"
 
 
 @pytest.mark.parametrize(

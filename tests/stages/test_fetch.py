@@ -38,6 +38,17 @@ def test_a_page_of_results_ends_the_task():
     assert [(result.rank, result.title) for result in done.results] == [(1, "One")]
 
 
+def test_an_error_in_the_engines_own_words_is_tried_again():
+    """With status 200 too; a refusal beside it weighs more, rows beside it are rows."""
+    source = source_of(CSS + MARKS + '[answer.failed]\nselect = [".sorry"]\n')
+    assert judged(answer(body=b"<p class=sorry>x</p>"), source) == Retry("engine_error")
+    assert judged(answer(body=b"<p class=sorry>x</p><p id=none>"), source) == Retry("engine_error")
+    assert judged(answer(body=b"<p class=sorry>are you human</p>"), source) == Refused("refusal_page")
+    done = judged(answer(body=GOOD + b"<p class=sorry>x</p>"), source)
+    assert isinstance(done, Done)
+    assert (done.status, len(done.results)) == ("ok", 1)
+
+
 def test_ranks_of_a_later_page_count_on():
     source = source_of(paging="size = 20\nmost = 5")
     done = judged(answer(), source, task=Task("python", 3))

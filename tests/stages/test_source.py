@@ -3,9 +3,11 @@
 import pytest
 
 from stages.extract import compile_rules
-from stages.source import SourceError, parse_source
+from stages.records import Malformed
+from stages.source import Source, SourceError, parse_source
 from tests.stages.kit import CSS, source_of, source_text
 
+KEYED = 'url = "{base_url}/s?q={keyword}"\nheaders = { X = "{secret:K}" }'
 POST = 'url = "{base_url}/s"\nmethod = "POST"\nbody_format = "json"\n'
 
 
@@ -22,6 +24,11 @@ POST = 'url = "{base_url}/s"\nmethod = "POST"\nbody_format = "json"\n'
         ({"request": 'url = "{base_url}/s?q={query}"'}, "request.url"),
         ({"request": 'url = "{base_url}/s"\nbody = "{query}{keyword}"'}, "request.body"),
         ({"request": 'url = "{base_url}/s?q={keyword}"\nheaders = { X = "{keyword}" }'}, "request.headers.X"),
+        ({"request": KEYED.replace("{secret:K}", "{secret:k}")}, "request.headers.X"),
+        ({"request": KEYED.replace("{secret:K}", "{secret:K} {keyword}")}, "request.headers.X"),
+        ({"request": KEYED.replace("{secret:K}", "{secret:K}\\r\\nY: 1")}, "request.headers.X"),
+        ({"request": 'url = "{base_url}/s?q={keyword}&key={secret:K}"'}, "request.url"),
+        ({"request": 'url = "{base_url}/s"\nbody = "q={keyword}&key={secret:K}"'}, "request.body"),
         ({"request": 'url = "{base_url}/s?q={keyword}"\nmethod = "PUT"'}, "request.method"),
         ({"request": POST + "body = '{{\"q\": {keyword}}}'"}, "request.body"),
         ({"request": POST + 'body = \'{"a":{"q":"{keyword}"}}\''}, "request.body"),
@@ -41,6 +48,7 @@ POST = 'url = "{base_url}/s"\nmethod = "POST"\nbody_format = "json"\n'
         ({"answer": CSS.replace('"h3"', '{ select = "a", transforms = ["regex:(("] }')}, "fields.title.tra"),
         ({"answer": CSS.replace('"h3"', '{ select = "a", transforms = ["regex:a"] }')}, "fields.title.tran"),
         ({"answer": CSS.replace('"h3"', '{ select = "a", transforms = ["redirect"] }')}, "fields.title.tr"),
+        ({"answer": CSS.replace('"h3"', '{ select = "a", transforms = ["link"] }')}, "fields.title.tr"),
     ],
 )
 def test_a_wrong_field_is_refused_with_its_path(changed: dict[str, str], path: str):
@@ -75,7 +83,14 @@ def test_a_wrong_selector_is_refused_with_the_path_of_its_rule(language: str, se
         compile_rules(source_of(answer).spec.answer)
 
 
-@pytest.mark.parametrize("base", ["ftp://a.example", "a.example", "http://", "http://[1", "//a.example", ""])
+@pytest.mark.parametrize(
+    "base",
+    [
+        *("ftp://a.example", "a.example", "http://", "http://[1", "//a.example", ""),
+        *("https://me:word@a.example", "https://{keyword}.example", "https://{country}.example"),
+        *("https://{secret:K}.example", "https://{base_url}", "https://a.example/{offset}"),
+    ],
+)
 def test_a_base_address_must_be_one(base: str):
     with pytest.raises(SourceError, match=r"`\$\.base_url`"):
         parse_source(source_text(), base_url=base)
@@ -100,6 +115,47 @@ def test_the_hosts_are_the_base_addresss_and_the_allowed_ones():
         "other.example",
         "www.engine.example",
     }
+
+
+def localised(locales: str, base: str = "https://{language}.engine.example", default: str = "en") -> Source:
+    """A source with a host for each language."""
+    head = f'locales = [{locales}]\ndefault_locale = "{default}"\nkind'
+    return parse_source(source_text().replace("kind", head, 1), base_url=base)
+
+
+def test_a_host_for_each_language_is_one_of_those_in_the_file():
+    """Which hosts there are is settled when the file is read, whatever a task says later."""
+    source = localised('"en", "de-AT", "de-CH"')
+    assert source.hosts == {"en.engine.example", "de.engine.example"}
+    assert source.base_for("de-AT") == "https://de.engine.example"
+    for locale in ("fr", "de", "evil.example/", "../x", ""):
+        with pytest.raises(Malformed, match="has no locale"):
+            source.base_for(locale)
+
+
+@pytest.mark.parametrize(
+    ("locales", "default", "path"),
+    [
+        ("", "en", "locales"),
+        ('"en.evil"', "en.evil", "locales[0]"),
+        ('"en", "a/b"', "en", "locales[1]"),
+        ('"en", "EN-us"', "en", "locales[1]"),
+        ('"en@x"', "en@x", "locales[0]"),
+        ('"de"', "en", "default_locale"),
+    ],
+)
+def test_a_locale_is_one_and_the_default_is_among_them(locales: str, default: str, path: str):
+    with pytest.raises(SourceError) as refused:
+        localised(locales, default=default)
+    assert f"`$.{path}`" in str(refused.value)
+
+
+def test_a_secret_travels_over_https_or_stays_on_this_machine():
+    for base in ("https://a.example", "http://127.0.0.1:8650", "http://localhost:1", "http://[::1]:1"):
+        assert parse_source(source_text(request=KEYED), base_url=base).secrets == ("K",)
+    for base in ("http://a.example", "http://10.0.0.7", "http://localhost.evil.example"):
+        with pytest.raises(SourceError, match=r"https.*`\$\.base_url`"):
+            parse_source(source_text(request=KEYED), base_url=base)
 
 
 def test_the_hash_follows_the_text_of_the_file():

@@ -10,9 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.fetch import plan_request
-from stages.records import Request, Task
-from stages.template import SLOTS, fill, parse_template
-from tests.stages.kit import BATCH, source_of
+from stages.records import Malformed, Request, Task
+from stages.source import parse_source
+from stages.template import SLOTS, fill, fill_secrets, mask_secrets, parse_template, secret_names
+from tests.stages.kit import BATCH, source_of, source_text
 
 KEYWORDS = st.one_of(
     st.text(),
@@ -28,6 +29,11 @@ JSON = source_of(
     request='url = "{base_url}/s"\nmethod = "POST"\nbody_format = "json"\n'
     'body = \'{{"a":{{"q":"{keyword}","n":{page}}},"hl":["{locale}"]}}\''
 )
+
+
+HOSTS = "https://{language}.engine.example"
+LANGUAGES = 'url = "{base_url}/s?q={keyword}"'
+SECRETS = LANGUAGES + '\nheaders = { Key = "Bearer {secret:K}", Accept = "text/plain" }'
 
 
 def asked(source: object, keyword: str) -> Request:
@@ -114,6 +120,37 @@ def test_a_locale_without_a_country_leaves_the_country_empty():
     batch = msgspec.structs.replace(BATCH, locale="de")
     source = source_of(request='url = "{base_url}/s?q={keyword}&hl={language}&gl={country}"')
     assert plan_request(Task("a"), batch, source, "T").url.endswith("q=a&hl=de&gl=")
+
+
+def test_the_number_of_a_pages_first_result_counts_from_one():
+    """Google and OpenSearch count so: 1, 11, 21."""
+    source = source_of(request='url = "{base_url}/s?q={keyword}&start={start}"', paging="size = 10\nmost = 5")
+    assert asked(source, "a").url.endswith("start=11")
+
+
+@given(KEYWORDS)
+def test_a_keyword_names_no_host_where_the_language_does(keyword: str):
+    """The host is the locale's, of those in the file, whatever the keyword is; another locale is an error."""
+    head = 'locales = ["en-US", "de"]\nkind'
+    source = parse_source(source_text(request=LANGUAGES).replace("kind", head, 1), base_url=HOSTS)
+    assert urlsplit(asked(source, keyword).url).netloc == "en.engine.example"
+    batch = msgspec.structs.replace(BATCH, locale="de")
+    german = plan_request(Task(keyword), batch, source, "T").url
+    assert german.startswith("https://de.engine.example/s?q=")
+    with pytest.raises(Malformed, match="locale"):
+        plan_request(Task(keyword), msgspec.structs.replace(BATCH, locale=keyword + "/"), source, "T")
+
+
+@given(KEYWORDS, st.text("{}:secretAK_ ", max_size=20))
+def test_secrets_fill_their_own_slots_and_nothing_of_a_keywords(keyword: str, text: str):
+    """A keyword that looks like a slot is a keyword; what is no name stays as it stands."""
+    request = asked(source_of(request=SECRETS), keyword + "{secret:K}")
+    assert request.secret_headers == {"Key": "Bearer {secret:K}"}
+    assert "secret:K" not in repr(request.headers)
+    assert fill_secrets("Bearer {secret:K}", {"K": "v"}) == "Bearer v"
+    assert mask_secrets("Bearer {secret:K}, {secret:L}") == "Bearer ***, ***"
+    names = secret_names(text)
+    assert fill_secrets(text, dict.fromkeys(names, "")) == re.sub(r"\{secret:[A-Z][A-Z0-9_]*\}", "", text)
 
 
 def test_a_header_of_the_source_takes_the_place_of_ours_in_any_case():
