@@ -104,6 +104,15 @@ def open_table(catalog: Catalog, spec: TableSpec) -> Table:
     return table
 
 
+def knows_all_columns(table: Table, spec: TableSpec) -> bool:
+    """Whether the table's columns are exactly those of this code, so that a rewrite loses none."""
+
+    def columns(schema: Schema) -> list[tuple[int, str, str]]:
+        return [(field.field_id, field.name, str(field.field_type)) for field in schema.fields]
+
+    return columns(table.schema()) == columns(pyarrow_to_schema(spec.schema))
+
+
 def _partition_spec(schema: Schema, spec: TableSpec) -> PartitionSpec:
     return PartitionSpec(
         *(

@@ -59,6 +59,11 @@ def pace(source: str) -> str:
     return f"pace/{source}.json"
 
 
+def robots(host: str) -> str:
+    """What a host's robots.txt said."""
+    return f"robots/{host.replace(':', '_')}.json"
+
+
 def keywords_queue(name: str) -> str:
     """The queue of shard."""
     return f"{name}-keywords"

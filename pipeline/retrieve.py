@@ -16,10 +16,22 @@ import msgspec
 from pipeline.errors import PipelineError
 from pipeline.http_client import HttpClient
 from pipeline.pacers.pacer import Pacer
+from pipeline.robots import RobotsShelf
+from stages.body import ACCEPT_ENCODING
 from stages.extract import Extractor
-from stages.fetch import Done, Follow, Judgement, Refused, Retry, judge_response, plan_request
+from stages.fetch import (
+    Done,
+    Follow,
+    Judgement,
+    Refused,
+    Retry,
+    judge_redirect,
+    judge_response,
+    plan_request,
+)
 from stages.pace import GRACE, Lease, Wait
 from stages.records import Batch, Page, Request, Response, Task
+from stages.robots import Robots, allowed_by, read_robots, robots_url
 from stages.source import Source
 
 WATCH = 1.0
@@ -27,6 +39,9 @@ WATCH = 1.0
 
 PATIENCE = 120.0
 """Seconds to wait within one invocation for a lease; what takes longer waits in the queue."""
+
+MOST_REDIRECTS = 5
+"""Redirects of robots.txt that are followed (RFC 9309, 2.3.1.2)."""
 
 BACKOFF = 2.0
 """Seconds before a failed request is tried again, doubled for each earlier failure."""
@@ -50,6 +65,7 @@ class Retriever(msgspec.Struct, frozen=True):
     user_agent: str
     clock: Callable[[], float] = time.time
     jitter: Callable[[], float] = random.random
+    robots: RobotsShelf | None = None
     log: Any = None
 
 
@@ -101,12 +117,54 @@ class _Retrieval:
         return Retrieved(self._pages, left, max(0.0, self._resume_at - self._r.clock()) if left else 0.0)
 
     async def _work(self) -> None:
+        if self._r.robots is not None and not await self._obey_robots(self._r.robots):
+            return
         while self._pending and not self._over():
             grant = await asyncio.to_thread(self._r.pacer.lease, self._name, self._terms, len(self._pending))
             if isinstance(grant, Lease):
                 await self._use(grant)
             elif not await self._wait(grant):
                 return
+
+    async def _obey_robots(self, shelf: RobotsShelf) -> bool:
+        """End the tasks that robots.txt disallows; False where it could not be read, so that all wait."""
+        urls = {robots_url(ask.request.url) for ask in self._pending}
+        for url in urls:
+            robots = await asyncio.to_thread(shelf.find, url)
+            if robots is None:
+                robots = await self._ask_robots(url)
+                if robots is None:
+                    return False
+                await asyncio.to_thread(shelf.keep, url, robots)
+            allowed = allowed_by(robots, self._r.user_agent)
+            for ask in list(self._pending):
+                if robots_url(ask.request.url) == url and not allowed(ask.request.url):
+                    self._pending.remove(ask)
+                    self._end(ask.task, Done("refused", "robots"), sent=0, response=None, sent_at=0.0)
+        return True
+
+    async def _ask_robots(self, url: str) -> Robots | None:
+        """Ask for robots.txt: a request like any other, paced, and refused where the host cannot say."""
+        for _ in range(1 + MOST_REDIRECTS):
+            grant = await asyncio.to_thread(self._r.pacer.lease, self._name, self._terms, 1)
+            while not isinstance(grant, Lease):
+                if not await self._wait(grant) or self._over():
+                    return None
+                grant = await asyncio.to_thread(self._r.pacer.lease, self._name, self._terms, 1)
+            if await self._pause(max(0.0, grant.slot(0) - self._r.clock())):
+                return None
+            headers = {"User-Agent": self._r.user_agent, "Accept-Encoding": ACCEPT_ENCODING}
+            response = await self._r.client.send(Request("GET", url, headers), self._limits)
+            if grant.trial:
+                await self._tried(response)
+            moved = judge_redirect(response, self._r.source)
+            if moved is None:
+                break
+            url = moved
+        robots = read_robots(response, self._r.clock())
+        if robots is None:
+            await self._refused(Refused("robots_unreachable"))
+        return robots
 
     def _stop_for(self, trouble: PipelineError) -> None:
         """Where the pace cannot be known nothing more is asked; what was answered is kept."""

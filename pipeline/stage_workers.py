@@ -6,12 +6,15 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
 from pipeline.bootstrap import Place, new_runner
 from pipeline.catalog import Tables
 from pipeline.http_client import AiohttpClient
 from pipeline.iceberg import open_folder_catalog
 from pipeline.queues.protocol import Queue
 from pipeline.retrieve import Retriever
+from pipeline.robots import RobotsShelf
 from pipeline.source_files import LoadedSource, read_secrets
 from pipeline.steps.aggregate import AggregateStep
 from pipeline.steps.fetch import FetchStep
@@ -79,6 +82,9 @@ def fetch_worker(place: Place, source: LoadedSource, log: Any, stopped: Stopped)
             retriever = Retriever(
                 source.source, source.extractor, client, place.pacer, place.user_agent, place.clock, log=log
             )
+            if source.source.obeys_robots:
+                shelf = RobotsShelf(place.storage, place.clock)
+                retriever = msgspec.structs.replace(retriever, robots=shelf)
             step = FetchStep(
                 place.storage,
                 queues,

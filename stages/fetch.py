@@ -99,7 +99,7 @@ def judge_response(
         return Done("failed", response.failure) if final else Retry(response.failure)
     if status in source.spec.answer.empty.status and status != 200:
         return Done("ok", "", len(response.body))
-    if status in (301, 302, 303, 307, 308) and response.headers.get("location"):
+    if _moved(response):
         return _redirected(response, source)
     if status >= 500 or status == 408:
         return Retry(f"http_{status}")
@@ -132,6 +132,16 @@ def _read(
         # Neither rows nor the mark of an empty answer: the engine changed, and silence would hide it.
         return Done("failed", "unreadable", len(body))
     return Done("ok", "", len(body), extracted.total, extracted.results)
+
+
+def judge_redirect(response: Response, source: Source) -> str | None:
+    """Where an answer says that what was asked stands, if the source may be asked there; else None."""
+    judged = _redirected(response, source) if _moved(response) else None
+    return judged.url if isinstance(judged, Follow) else None
+
+
+def _moved(response: Response) -> bool:
+    return response.status in (301, 302, 303, 307, 308) and bool(response.headers.get("location"))
 
 
 def _redirected(response: Response, source: Source) -> Judgement:

@@ -55,7 +55,8 @@ class Politeness(_Strict, frozen=True):
     """``rate`` in requests a second for the whole fleet, ``rest`` in seconds after a refusal that names none.
 
     ``max_rest`` bounds the doubling on refusals in a row, ``max_closed`` how long tasks wait for a
-    source that stays closed before they end as refused.
+    source that stays closed before they end as refused. ``robots`` says whether robots.txt decides what
+    is asked: where nothing is said, it does for a page and not for an interface.
     """
 
     rate: float
@@ -64,6 +65,7 @@ class Politeness(_Strict, frozen=True):
     rest: float = 60.0
     max_rest: float = 86_400.0
     max_closed: float = 86_400.0
+    robots: bool | None = None
 
 
 class Limits(_Strict, frozen=True):
@@ -151,6 +153,12 @@ class Source(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     secret_headers: dict[str, str]
     secrets: tuple[str, ...]
+
+    @property
+    def obeys_robots(self) -> bool:
+        """Whether robots.txt decides what is asked."""
+        said = self.spec.politeness.robots
+        return said if said is not None else self.spec.kind == "page"
 
     @property
     def name(self) -> str:

@@ -46,6 +46,7 @@ STAGES_MAY = PURE_STDLIB | {
         "msgspec",
         "orjson",
         "parsel",
+        "protego",
         "lxml",
         "jmespath",
         "selectolax",
@@ -60,7 +61,8 @@ DRIVERS_OF_ONE_PLACE = {
     "aiohttp": "pipeline/http_client.py pipeline/practice/",
     "duckdb": "pipeline/query",
     "sqlglot": "pipeline/query",
-    "pyiceberg": "pipeline/iceberg.py pipeline/catalog.py pipeline/query",
+    "pyiceberg": "pipeline/iceberg.py pipeline/catalog.py pipeline/query pipeline/compaction.py "
+    "pipeline/replacement.py pipeline/expiry.py pipeline/merging.py",
     "rich": "pipeline/cli/ pipeline/query",
     "argparse": "pipeline/cli/",
 }

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from pipeline.cli import (
+    compact_command,
     practice_command,
     query_command,
     run_command,
@@ -21,7 +22,15 @@ from pipeline.cli import (
 from pipeline.errors import Misuse, PipelineError
 from pipeline.settings import read_settings
 
-COMMANDS = (run_command, query_command, status_command, sources_command, worker_command, practice_command)
+COMMANDS = (
+    run_command,
+    query_command,
+    status_command,
+    compact_command,
+    sources_command,
+    worker_command,
+    practice_command,
+)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -40,7 +40,7 @@ def own_sources(folder: Path, base_url: str, **politeness: object) -> Path:
     folder.mkdir(exist_ok=True)
     for name in ("practice_page", "practice_api"):
         head, _, tail = (SHIPPED / f"{name}.toml").read_text("utf-8").partition("[politeness]\n")
-        terms = {"rate": 500, "burst": 20, "concurrency": 8, "rest": 2, **politeness}
+        terms = {"rate": 500, "burst": 20, "concurrency": 8, "rest": 2, "robots": "false", **politeness}
         written = "".join(f"{key} = {value}\n" for key, value in terms.items())
         text = f"{head}[politeness]\n{written}\n[answer]{tail.partition('[answer]')[2]}"
         (folder / f"{name}.toml").write_text(text.replace("http://127.0.0.1:8650", base_url), "utf-8")

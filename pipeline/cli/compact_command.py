@@ -1,0 +1,82 @@
+"""``serpline compact``: many small files of a lake's tables become few, and what is old goes."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pipeline.compaction import KEEP_HOURS, Compacted, Compactor, TableUpkeep
+from pipeline.errors import Misuse
+from pipeline.iceberg import open_folder_catalog
+from pipeline.settings import Settings
+
+LEAST_HOURS = 1.0
+"""A commit writes its files before a snapshot names them, and a query reads for a while: no age is less."""
+
+
+def add(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the command's words to the parser."""
+    parser = commands.add_parser(
+        "compact",
+        parents=[common],
+        help="make few sorted files of many small ones, and remove what is old",
+        description="Runs beside runs and queries, whose answers it does not change; docs/compaction.md.",
+    )
+    parser.add_argument("--lake", type=Path, metavar="DIR", help="the folder of tables and runs")
+    parser.add_argument(
+        "--older-than",
+        type=float,
+        default=KEEP_HOURS,
+        metavar="HOURS",
+        help=f"keep replaced files and the snapshots that name them for so long (default {KEEP_HOURS:.0f})",
+    )
+    parser.set_defaults(command=compact)
+
+
+def compact(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Compact a lake; 0, or 1 where a partition was given up because another process was faster."""
+    lake = (arguments.lake if arguments.lake is not None else Path(settings.lake)).absolute()
+    if not (lake / "catalog.sqlite3").is_file():
+        raise Misuse(f"no lake at {lake}: run `serpline run FILE` first")
+    hours = arguments.older_than
+    if not (math.isfinite(hours) and hours >= LEAST_HOURS):
+        raise Misuse(f"--older-than takes {LEAST_HOURS:.0f} hour or more: younger files may be in use")
+    done: list[TableUpkeep] = []
+    with closing(open_folder_catalog(lake)) as catalog:
+        for upkeep in Compactor(catalog, lake).compact(hours):
+            done.append(upkeep)
+            print("\n".join(_lines(upkeep)), end="\n" if any(_lines(upkeep)) else "", flush=True)
+    if not any(line for upkeep in done for line in _lines(upkeep)):
+        print("nothing to compact")
+    return 1 if any(one.given_up for upkeep in done for one in upkeep.partitions) else 0
+
+
+def _lines(upkeep: TableUpkeep) -> list[str]:
+    lines = [_partition_line(one) for one in upkeep.partitions]
+    if upkeep.left_out:
+        lines.append(f"{upkeep.table}: left as it is: {upkeep.left_out}")
+    if upkeep.snapshots or upkeep.removed.files:
+        lines.append(
+            f"{upkeep.table}: {_count(upkeep.snapshots, 'snapshot')} expired, "
+            f"{_count(upkeep.removed.files, 'file')} ({_megabytes(upkeep.removed.bytes)}) removed"
+        )
+    return lines
+
+
+def _partition_line(one: Compacted) -> str:
+    line = (
+        f"{one.table} {one.partition}: {_count(one.files, 'file')} ({_megabytes(one.bytes)}) "
+        f"→ {_count(one.files_after, 'file')} ({_megabytes(one.bytes_after)})"
+    )
+    return f"{line}; another process changed {_count(one.given_up, 'group')}" if one.given_up else line
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

@@ -1,0 +1,143 @@
+"""Old snapshots, and files that no snapshot names: what may go, and its going."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.refs import MAIN_BRANCH
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.update import AssertRefSnapshotId
+
+from pipeline.errors import CommitConflict
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """Files that were removed, and their bytes."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+def expire_snapshots(table: Table, before: float) -> int:
+    """Forget the snapshots that ceased to be current before this moment (epoch seconds); gives how many.
+
+    A reader may be at work on a snapshot for as long as it was current and a while after, however
+    long ago it was made. Raises ``CommitConflict`` where another commit came first.
+    """
+    metadata = table.metadata
+    ids = _expired(metadata, int(before * 1000))
+    if not ids:
+        return 0
+    update = table.maintenance.expire_snapshots().by_ids(ids)
+    # The library asks for nothing: after somebody's rollback it would forget the current snapshot.
+    current = {
+        "type": "assert-ref-snapshot-id",
+        "ref": MAIN_BRANCH,
+        "snapshot-id": metadata.current_snapshot_id,
+    }
+    update._requirements += (AssertRefSnapshotId.model_validate(current),)  # noqa: SLF001
+    try:
+        update.commit()
+    except ValueError as error:
+        raise CommitConflict(f"another process expired the same snapshots: {error}") from error
+    return len(ids)
+
+
+def _expired(metadata: TableMetadata, before: int) -> list[int]:
+    heads = {ref.snapshot_id for ref in metadata.refs.values()} | {metadata.current_snapshot_id}
+    # A snapshot ends when another becomes current, or, on a branch, when its child is made.
+    ends = {snapshot.snapshot_id: snapshot.timestamp_ms for snapshot in metadata.snapshots}
+    for earlier, later in zip(metadata.snapshot_log, metadata.snapshot_log[1:], strict=False):
+        if earlier.snapshot_id in ends:
+            ends[earlier.snapshot_id] = max(ends[earlier.snapshot_id], later.timestamp_ms)
+    for snapshot in metadata.snapshots:
+        parent = snapshot.parent_snapshot_id
+        if parent in ends:
+            ends[parent] = max(ends[parent], snapshot.timestamp_ms)
+    return sorted(one for one, end in ends.items() if end < before and one not in heads)
+
+
+def remove_unnamed(table: Table, before: float) -> Removed:
+    """Remove the files in the table's folder that no snapshot names and that are older than this moment.
+
+    A younger one may belong to a commit in flight, which no snapshot names yet. A table that is in no
+    folder of this machine is left alone. The table is refreshed here: files are listed first, so that
+    whatever was committed since is seen as named.
+    """
+    candidates = _old_files(table, before)
+    if not candidates:
+        return Removed()
+    table.refresh()
+    for address in _named(table, candidates):
+        candidates.pop(_local(address), None)
+        if not candidates:
+            break
+    files = size = 0
+    for path, length in candidates.items():
+        with suppress(FileNotFoundError):
+            table.io.delete(path)
+        files += 1
+        size += length
+    return Removed(files, size)
+
+
+def local_folder(table: Table) -> Path | None:
+    """The table's folder on this machine, without links; ``None`` if it is elsewhere."""
+    scheme, _, folder = PyArrowFileIO.parse_location(table.location())
+    return Path(folder).resolve() if scheme == "file" else None
+
+
+def _old_files(table: Table, before: float) -> dict[str, int]:
+    folder = local_folder(table)
+    found: dict[str, int] = {}
+    if folder is None:
+        return found
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = Path(root, name)
+            try:
+                state = path.lstat()
+            except FileNotFoundError:
+                continue
+            if state.st_mtime < before:
+                found[_local(str(path))] = state.st_size
+    return found
+
+
+def _local(address: str) -> str:
+    """The one path of a file, however the lake's folder was called when the file was written."""
+    path = Path(PyArrowFileIO.parse_location(address)[2])
+    return str(path.parent.resolve() / path.name)
+
+
+def _named(table: Table, wanted: dict[str, int]) -> Iterator[str]:
+    """Every file that the table's metadata lead to; it may end early once nothing is wanted."""
+    metadata = table.metadata
+    yield table.metadata_location
+    yield from (entry.metadata_file for entry in metadata.metadata_log)
+    yield from (one.statistics_path for one in metadata.statistics)
+    yield from (one.statistics_path for one in metadata.partition_statistics)
+    seen: set[str] = set()
+    # The newest first: it names nearly everything.
+    for snapshot in sorted(metadata.snapshots, key=lambda one: one.timestamp_ms, reverse=True):
+        yield from _named_by(snapshot, table, seen)
+        if not wanted:
+            return
+
+
+def _named_by(snapshot: Snapshot, table: Table, seen: set[str]) -> Iterator[str]:
+    yield snapshot.manifest_list
+    for manifest in snapshot.manifests(table.io):
+        if manifest.manifest_path in seen:
+            continue
+        seen.add(manifest.manifest_path)
+        yield manifest.manifest_path
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
+            yield entry.data_file.file_path

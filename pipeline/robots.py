@@ -1,0 +1,44 @@
+"""robots.txt for the whole fleet: each host's answer kept in storage for a day."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pipeline import keys
+from pipeline.storage.protocol import Storage
+from stages.robots import LIFETIME, Robots
+
+_decoder = msgspec.json.Decoder(Robots)
+
+
+class RobotsShelf:
+    """The answers of hosts, shared by everyone who shares the storage."""
+
+    def __init__(self, storage: Storage, clock: Callable[[], float]) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._read: dict[str, Robots] = {}
+
+    def find(self, url: str) -> Robots | None:
+        """What the host of a URL said within the last day; None where it must be asked."""
+        host = urlsplit(url).netloc
+        if host not in self._read:
+            raw = self._storage.find(keys.robots(host))
+            if raw is None:
+                return None
+            try:
+                self._read[host] = _decoder.decode(raw)
+            except msgspec.DecodeError:
+                # A copy that can be had again: asking costs one request, guessing could cost manners.
+                return None
+        found = self._read[host]
+        return found if self._clock() - found.read_at < LIFETIME else None
+
+    def keep(self, url: str, robots: Robots) -> None:
+        """Keep what the host of a URL said."""
+        host = urlsplit(url).netloc
+        self._storage.put(keys.robots(host), msgspec.json.encode(robots))
+        self._read[host] = robots

@@ -1,0 +1,61 @@
+"""robots.txt (RFC 9309): what an answer to it means, and whether a URL may be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from protego import Protego
+
+from stages.body import inflate, to_utf8
+from stages.records import Malformed, Response
+
+LIFETIME = 86_400.0
+"""Seconds that an answer is good for (RFC 9309, 2.4)."""
+
+MOST_BYTES = 512_000
+"""Bytes of a file that count; the RFC asks for 500 KiB at least."""
+
+
+class Robots(msgspec.Struct, frozen=True):
+    """What a host said, and when (epoch seconds): rules as text, or that there are none."""
+
+    read_at: float
+    kind: Literal["rules", "none"]
+    text: str = ""
+
+
+def robots_url(url: str) -> str:
+    """Where the robots.txt of a URL's host is."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/robots.txt"
+
+
+def read_robots(response: Response, now: float) -> Robots | None:
+    """What an answer to robots.txt means; None where the host cannot say now, so that nothing is asked.
+
+    A 4xx says that there are no rules; a 5xx, a 429, no answer or a redirect that is not followed says
+    nothing (RFC 9309, 2.3.1).
+    """
+    if response.failure and response.failure != "too_large":
+        return None
+    if 400 <= response.status < 500 and response.status != 429:
+        return Robots(now, "none")
+    if response.status != 200:
+        return None
+    try:
+        body = inflate(response.body, response.headers.get("content-encoding", ""), MOST_BYTES * 20)
+    except Malformed:
+        return None
+    text = to_utf8(body[:MOST_BYTES], response.headers.get("content-type", "")).decode()
+    return Robots(now, "rules", text)
+
+
+def allowed_by(robots: Robots, user_agent: str) -> Callable[[str], bool]:
+    """Whether this agent may ask a URL of that host."""
+    if robots.kind == "none":
+        return lambda _url: True
+    rules = Protego.parse(robots.text)
+    return lambda url: bool(rules.can_fetch(url, user_agent))
