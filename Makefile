@@ -15,7 +15,7 @@ help: ## this list
 run: $(VENV)/run ## the whole pipeline on this machine: example keywords, the practice engine, a query
 	@$(BIN)/serpline run examples/keywords.csv --practice --lake $(LAKE)
 	@echo
-	@$(BIN)/serpline query --lake $(LAKE) "SELECT keyword, rank, title, url FROM results WHERE rank <= 3 AND run_id = (SELECT max_by(run_id, fetched_at) FROM pages) ORDER BY keyword, rank LIMIT 12"
+	@$(BIN)/serpline query --lake $(LAKE) "SELECT keyword, rank, title, url FROM results WHERE rank <= 2 AND keyword LIKE 'how to r%' AND run_id = (SELECT max_by(run_id, fetched_at) FROM pages) ORDER BY keyword, rank LIMIT 12"
 
 test: $(VENV)/dev lint ## every test (servers that are missing are skipped; with CI=true they fail)
 	@$(BIN)/python -m pytest

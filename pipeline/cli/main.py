@@ -51,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = parsed.command(parsed, settings)
     except PipelineError as error:
         return _failed(error, 2 if isinstance(error, Misuse) else 1, verbose=verbose)
-    except KeyboardInterrupt:
-        print("serpline: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        said = str(interruption)
+        print(f"serpline: {said if said else 'interrupted'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; Python would complain once more at exit.

@@ -29,6 +29,11 @@ from stages.keyword_file import file_format
 from stages.records import Malformed
 from stages.run import DEVICES, Options, Run, RunBy, canonical_locale
 
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped a run; the text says how it goes on."""
+
+
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -78,7 +83,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             stack.enter_context(stream)
         closed = closed_note(place.pacer, source.name)
         with run_progress(place.metrics, frozen, closed, shown=on_screen) as tick:
-            end = run_here(place, frozen, get_log(run_id=frozen.run_id), tick)
+            try:
+                end = run_here(place, frozen, get_log(run_id=frozen.run_id), tick)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    "interrupted; the same command goes on, and asks only for what is missing"
+                ) from None
     for line in ledger_lines(frozen, end):
         print(line)
     return 0 if end.ledger.complete else 1
