@@ -120,11 +120,16 @@ class _Retrieval:
         if self._r.robots is not None and not await self._obey_robots(self._r.robots):
             return
         while self._pending and not self._over():
-            grant = await asyncio.to_thread(self._r.pacer.lease, self._name, self._terms, len(self._pending))
+            grant = await self._lease(len(self._pending))
             if isinstance(grant, Lease):
                 await self._use(grant)
             elif not await self._wait(grant):
                 return
+
+    async def _lease(self, want: int) -> Lease | Wait:
+        """Permission for what can still be asked before the deadline."""
+        left = self._deadline() - self._r.clock()
+        return await asyncio.to_thread(self._r.pacer.lease, self._name, self._terms, want, left)
 
     async def _obey_robots(self, shelf: RobotsShelf) -> bool:
         """End the tasks that robots.txt disallows; False where it could not be read, so that all wait."""
@@ -146,11 +151,11 @@ class _Retrieval:
     async def _ask_robots(self, url: str) -> Robots | None:
         """Ask for robots.txt: a request like any other, paced, and refused where the host cannot say."""
         for _ in range(1 + MOST_REDIRECTS):
-            grant = await asyncio.to_thread(self._r.pacer.lease, self._name, self._terms, 1)
+            grant = await self._lease(1)
             while not isinstance(grant, Lease):
                 if not await self._wait(grant) or self._over():
                     return None
-                grant = await asyncio.to_thread(self._r.pacer.lease, self._name, self._terms, 1)
+                grant = await self._lease(1)
             if await self._pause(max(0.0, grant.slot(0) - self._r.clock())):
                 return None
             headers = {"User-Agent": self._r.user_agent, "Accept-Encoding": ACCEPT_ENCODING}

@@ -70,15 +70,22 @@ class Wait(msgspec.Struct, frozen=True):
     reason: Literal["rate", "closed", "trial"]
 
 
-def lease(state: PaceState, pace: Politeness, now: float, want: int) -> tuple[PaceState, Lease | Wait]:
-    """Give permission for up to ``want`` requests, as many as fit in the next ``HORIZON`` seconds."""
+def lease(
+    state: PaceState, pace: Politeness, now: float, want: int, within: float = HORIZON
+) -> tuple[PaceState, Lease | Wait]:
+    """Give permission for up to ``want`` requests, as many as fit in the next ``HORIZON`` seconds.
+
+    ``within`` is how many seconds the holder has left: slots that it cannot live to use are not taken
+    from those who can.
+    """
     if state.closed_since:
         return _trial(state, pace, now)
     interval = 1.0 / pace.rate
     start = max(state.tat, now - (pace.burst - 1) * interval)
-    room = now + HORIZON - start
+    ahead = min(HORIZON, within)
+    room = now + ahead - start
     if room <= 0:
-        return state, Wait(start - HORIZON + min(interval, HORIZON), "rate")
+        return state, Wait(max(now, start - ahead) + min(interval, HORIZON), "rate")
     count = max(1, min(want, int(room * pace.rate)))
     taken = msgspec.structs.replace(state, tat=_after(start, count, interval), leases=state.leases + 1)
     return taken, Lease(now, start, interval, count, taken.leases)

@@ -32,9 +32,9 @@ class Pacer:
         self._store = store
         self._clock = clock
 
-    def lease(self, source: str, terms: Politeness, want: int) -> Lease | Wait:
-        """Permission for up to ``want`` requests, or the moment to ask again."""
-        return self._store.change(source, lambda state: pace.lease(state, terms, self._clock(), want))
+    def lease(self, source: str, terms: Politeness, want: int, within: float = pace.HORIZON) -> Lease | Wait:
+        """Permission for up to ``want`` requests ``within`` so many seconds, or the moment to ask again."""
+        return self._store.change(source, lambda state: pace.lease(state, terms, self._clock(), want, within))
 
     def give_back(self, source: str, given: Lease, unused: int) -> None:
         """Return the unused end of a lease, for the next who asks."""

@@ -245,3 +245,15 @@ def test_whatever_happens_the_state_can_be_stored_and_leads_on(steps: list[str],
             break
         now = math.nextafter(answer.until, math.inf)
     assert isinstance(answer, Lease)
+
+
+def test_a_holder_takes_no_slots_that_it_cannot_live_to_use():
+    """Whoever has two seconds left gets what falls into them, and leaves the rest to the others."""
+    pace = Politeness(rate=10)
+    state, first = lease(PaceState(), pace, NOW, 100, within=2.0)
+    assert isinstance(first, Lease)
+    assert first.slot(first.count - 1) <= NOW + 2.0
+    assert lease(state, pace, NOW, 100, within=2.0)[0] == state
+    _, longer = lease(state, pace, NOW, 100, within=30.0)
+    assert isinstance(longer, Lease)
+    assert longer.start == pytest.approx(state.tat)
