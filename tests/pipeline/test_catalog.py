@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import IntegrityError
 
 from pipeline.catalog import Committed, Tables
 from pipeline.errors import CatalogUnavailable, CommitConflict, Misuse, Permanent, StorageUnavailable
@@ -118,6 +119,28 @@ def test_processes_that_make_a_lake_at_once_share_it(tmp_path: Path):
         for process in processes:
             process.join(60)
         assert [process.exitcode for process in processes] == [0] * 5
+
+
+def test_a_lost_race_to_make_the_tables_is_run_again(tmp_path: Path):
+    """Another process made them between our look and our write: the second look finds them made."""
+    catalog = open_folder_catalog(tmp_path)
+
+    class Raced:
+        lost = 0
+
+        def create_namespace(self, name: str) -> None:
+            self.lost += 1
+            catalog.create_namespace_if_not_exists(name)
+            if self.lost == 1:
+                raise IntegrityError("INSERT", None, Exception("UNIQUE constraint failed"))
+
+        def __getattr__(self, name: str):
+            return getattr(catalog, name)
+
+    raced = Raced()
+    Tables(raced).create()
+    assert raced.lost == 2
+    assert Tables(catalog).append_pages([staged(1)]).pages == 3
 
 
 def test_an_unknown_outcome_is_resolved_by_looking(tmp_path: Path):
