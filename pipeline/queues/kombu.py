@@ -66,8 +66,8 @@ class KombuQueue:
         self._numbers = itertools.count(1)
         self._held: dict[int, tuple[int, Drawn]] = {}
 
-    def send(self, bodies: Sequence[bytes], *, delay: float = 0.0) -> None:
-        """Store the bodies; they can be received after ``delay``."""
+    def send(self, bodies: Sequence[bytes], *, delay: float = 0.0, group: str = "") -> None:  # noqa: ARG002
+        """Store the bodies; they can be received after ``delay``. One group is like another here."""
         delay = checked_delay(delay)
         with self._line.wire() as wire:
             wire.put(self.name, [Parcel(bytes(body)) for body in bodies], delay)

@@ -82,8 +82,8 @@ class MemoryQueue:
         self._mine: set[int] = set()
         self._dead: MemoryQueue | None = self if name.endswith(DEAD_SUFFIX) else None
 
-    def send(self, bodies: Sequence[bytes], *, delay: float = 0.0) -> None:
-        """Put copies of the bodies at the back, due after ``delay``; ``ValueError`` beyond ``MAX_DELAY``."""
+    def send(self, bodies: Sequence[bytes], *, delay: float = 0.0, group: str = "") -> None:  # noqa: ARG002
+        """Put copies of the bodies at the back, due after ``delay``; one group is like another here."""
         delay = checked_delay(delay)
         with self._server.changed:
             self._server.put(self.name, [_Message(bytes(body)) for body in bodies], delay)

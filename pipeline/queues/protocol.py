@@ -30,13 +30,15 @@ def checked_delay(delay: float) -> float:
 class Received(msgspec.Struct, frozen=True):
     """One delivery: the body as sent, which delivery this is (1 = the first), and its receipt.
 
-    The receipt is the broker's own, and good for this process only. Memory and kombu receipts have a
-    ``reason``: why the message was buried, when it comes from a dead-letter queue.
+    The receipt is the broker's own, and good for this process only. Every receipt has a ``reason``: why the
+    message was buried, when it comes from a dead-letter queue. ``sent_at`` is when it was sent, in seconds
+    since 1970; 0 on brokers that do not know.
     """
 
     body: bytes
     receives: int
     receipt: Any
+    sent_at: float = 0.0
 
 
 class Depth(msgspec.Struct, frozen=True):
@@ -54,9 +56,11 @@ class Queue(Protocol):
 
     name: str
 
-    def send(self, bodies: Sequence[bytes], *, delay: float = 0.0) -> None:
+    def send(self, bodies: Sequence[bytes], *, delay: float = 0.0, group: str = "") -> None:
         """Put the bodies at the back; they become visible after ``delay`` seconds (≤ 900).
 
+        A body is JSON text: not every broker carries other bytes. Where the broker can be fair (SQS), a
+        ``group`` with little to do does not wait behind one with much; the others ignore it.
         Returning means stored. After an error some of the bodies may have been stored: send all again.
         Raises ``ValueError`` for a delay beyond ``MAX_DELAY``.
         """
@@ -64,7 +68,8 @@ class Queue(Protocol):
     def receive(self, most: int, *, wait: float) -> list[Received]:
         """Give up to ``most`` messages, waiting at most ``wait`` seconds for the first one.
 
-        Never gives a message before it is due, and one that is not due yet delays none behind it.
+        Never gives a message before it is due, and one that is not due yet delays none behind it. Times are
+        whole seconds on SQS, rounded up.
         """
 
     def ack(self, received: Received) -> None:

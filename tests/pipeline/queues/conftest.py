@@ -1,4 +1,7 @@
-"""The brokers under contract. Each test gets a queue of its own on a server shared by the session."""
+"""The brokers under contract. Each test gets a queue of its own on a server shared by the session.
+
+SQS is moto's, inside this process, or the emulator that ``AWS_ENDPOINT_URL_SQS`` names.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from pipeline.queues.kombu import KombuBroker
 from pipeline.queues.memory import MemoryBroker
 from pipeline.queues.protocol import Broker, Queue
+from pipeline.queues.sqs import SqsBroker
 from tests import servers
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
 
 MAX_RECEIVES = 3
 BRIEF = 0.5
@@ -35,12 +45,22 @@ class Place:
         self._opened: list[Broker] = []
         self._same: Queue | None = None
         self._processes: list[subprocess.Popen[str]] = []
+        self.any_bytes = kind != "sqs"
+        """Whether a body can be something else than JSON text."""
+        self.grain = 1.0 if kind == "sqs" else 0.0
+        """What times are rounded up to, in seconds."""
+        self.crowd = 100 if kind == "sqs" else 1000
+        """How many messages are many; moto looks through all of them at every call."""
 
     def broker(self, *, visibility: float = 3600.0) -> Broker:
         """Another connection to the same broker."""
         if self.kind == "memory":
             return self._memory
-        broker = KombuBroker(self.url, max_receives=MAX_RECEIVES, visibility=visibility)
+        broker: Broker
+        if self.kind == "sqs":
+            broker = SqsBroker(sqs_client(), create=True, max_receives=MAX_RECEIVES, visibility=visibility)
+        else:
+            broker = KombuBroker(self.url, max_receives=MAX_RECEIVES, visibility=visibility)
         self._opened.append(broker)
         return broker
 
@@ -70,6 +90,12 @@ class Place:
             broker.close()
 
 
+def sqs_client() -> SQSClient:
+    """A client of the SQS under test."""
+    known = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    return boto3.client("sqs", region_name="eu-central-1", **known)
+
+
 def kill(process: subprocess.Popen[str]) -> None:
     """SIGKILL: no handler runs, nothing is given back."""
     if process.returncode is None:
@@ -87,7 +113,15 @@ def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server
     yield from _running(servers.start_rabbitmq, tmp_path_factory.mktemp("rabbitmq"))
 
 
-@pytest.fixture(params=["memory", "kombu-memory", "kombu-redis", "kombu-amqp"])
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """AWS inside this process, empty."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL_SQS", raising=False)
+    with mock_aws():
+        yield
+
+
+@pytest.fixture(params=["memory", "kombu-memory", "kombu-redis", "kombu-amqp", "sqs"])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """Each broker there is."""
     yield from _place(request)
@@ -111,6 +145,8 @@ def amqp_place(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 def _place(request: pytest.FixtureRequest) -> Iterator[Place]:
     fixture = {"kombu-redis": "redis_server", "kombu-amqp": "rabbitmq_server"}.get(request.param)
+    if request.param == "sqs" and "AWS_ENDPOINT_URL_SQS" not in os.environ:
+        request.getfixturevalue("aws")
     server: servers.Server | None = request.getfixturevalue(fixture) if fixture else None
     place = Place(request.param, server, server.url if server else "memory://")
     yield place
