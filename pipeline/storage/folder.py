@@ -16,12 +16,17 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from pipeline.errors import ObjectMissing, Permanent, StorageUnavailable
+from pipeline.storage.protocol import check_key
 
 _WRITING = ".writing-"
 
 
 class FolderStorage:
-    """Storage in a folder, which is made when first written to."""
+    """Storage in a folder, which is made when first written to.
+
+    It keeps no versions and takes ``version`` for nothing: what is dropped in a folder gets a key that is
+    its own (``keys.dropped``), so a file of the same name dropped again does not replace it.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -38,15 +43,20 @@ class FolderStorage:
         except ObjectMissing:
             return None
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, *, version: str = "") -> BinaryIO:  # noqa: ARG002  # there is only one
         """The object as a seekable stream; the caller closes it."""
         with self._translated(key):
             return self._path(key).open("rb")
 
-    def size(self, key: str) -> int:
+    def size(self, key: str, *, version: str = "") -> int:  # noqa: ARG002  # there is only one
         """Bytes of the object."""
         with self._translated(key):
             return self._path(key).stat().st_size
+
+    def version_of(self, key: str) -> str:
+        """None is kept: the object is what it is now."""
+        self.size(key)
+        return ""
 
     def put(self, key: str, body: bytes) -> None:
         """Write the object, whatever was there."""
@@ -67,17 +77,19 @@ class FolderStorage:
         return True
 
     def put_file(self, key: str, source: BinaryIO) -> None:
-        """Write the object from a stream."""
+        """Write the object from a stream, from where that stands; it stays open."""
         with self._translated(key), self._written(key) as (file, path):
             shutil.copyfileobj(source, file, 1 << 20)
             _settle(file)
             Path(file.name).replace(path)
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """The keys that begin with ``prefix``, in order."""
-        folder = self._root / prefix.rpartition("/")[0]
-        for path in sorted(folder.rglob("*")):
-            key = path.relative_to(self._root).as_posix()
+        """The keys that begin with ``prefix``, in the order of their UTF-8 bytes."""
+        above = prefix.rpartition("/")[0]
+        folder = self._path(above) if above else self._root
+        # Sorted as text, as S3 sorts: paths compare folder by folder, and ``a/b`` would come before ``a-b``.
+        found = ((path.relative_to(self._root).as_posix(), path) for path in folder.rglob("*"))
+        for key, path in sorted(found):
             if key.startswith(prefix) and path.is_file() and not path.name.startswith(_WRITING):
                 yield key
 
@@ -87,8 +99,7 @@ class FolderStorage:
             self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
-        if key.startswith("/") or ".." in key.split("/") or "\0" in key:
-            raise Permanent(f"{key!r} is no key of this lake")
+        check_key(key)
         return self._root / key
 
     @contextmanager
@@ -113,6 +124,8 @@ class FolderStorage:
                 raise StorageUnavailable(
                     f"the disk of {self._root} is full: make room and run again"
                 ) from error
+            if error.errno == errno.ENAMETOOLONG:
+                raise Permanent(f"{key[:80]!r}… has a part too long for a file's name: shorten it") from error
             raise StorageUnavailable(f"{self._root}/{key}: {error.strerror}") from error
 
 

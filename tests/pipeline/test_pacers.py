@@ -14,6 +14,7 @@ import pytest
 
 from pipeline import keys
 from pipeline.errors import StorageUnavailable
+from pipeline.pacers.dynamodb import DynamoPaceStore
 from pipeline.pacers.folder import FolderPaceStore
 from pipeline.pacers.memory import MemoryPaceStore
 from pipeline.pacers.pacer import Pacer, PaceStore
@@ -22,6 +23,7 @@ from stages.pace import Lease, PaceState, Wait
 from stages.source import Politeness
 from tests import servers
 from tests.pipeline.kit import Clock
+from tests.pipeline.test_dynamodb import TABLE, pace_table
 
 TERMS = Politeness(rate=10, burst=2, rest=30)
 
@@ -37,12 +39,15 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["memory", "folder", "redis"])
+@pytest.fixture(params=["memory", "folder", "redis", "dynamodb"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PaceStore]:
     if request.param == "redis":
         kept = RedisPaceStore(request.getfixturevalue("redis_url"), tmp_path.name)
         yield kept
         kept.close()
+    elif request.param == "dynamodb":
+        with pace_table() as client:
+            yield DynamoPaceStore(client, TABLE)
     else:
         yield MemoryPaceStore() if request.param == "memory" else FolderPaceStore(tmp_path)
 
