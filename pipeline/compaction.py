@@ -8,6 +8,7 @@ long as those files are still there and as they were read; else the work is give
 from __future__ import annotations
 
 import random
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from pyiceberg.table import Table
 
 from pipeline.errors import CommitConflict, Misuse, Retryable
 from pipeline.expiry import Removed, expire_snapshots, local_folder, remove_unnamed
-from pipeline.iceberg import knows_all_columns, open_table, translated
+from pipeline.iceberg import UnknownOutcome, knows_all_columns, open_table, translated
 from pipeline.merging import merge_files
 from pipeline.replacement import LiveFiles, Manifests, Replacement
 from stages.compact import ALONE_BYTES, TARGET_BYTES, FileFacts, plan
@@ -60,13 +61,18 @@ class _Group(msgspec.Struct, frozen=True):
 
 
 class Compactor:
-    """Compacts the tables of one lake; its folder has room for the rows of the group that is merged."""
+    """Compacts the tables of one lake: a folder, or a bucket as ``s3://name``.
 
-    def __init__(  # each has a default that tests replace
+    ``scratch`` is a folder with room for the rows of the group that is merged: the lake's own, or for
+    a bucket the machine's folder for temporary files, where nothing else is said.
+    """
+
+    def __init__(  # noqa: PLR0913  # most have a default that tests replace
         self,
         catalog: Catalog,
-        lake: Path,
+        lake: Path | str,
         *,
+        scratch: Path | None = None,
         target: int = TARGET_BYTES,
         alone: int = ALONE_BYTES,
         sleep: Callable[[float], None] = time.sleep,
@@ -74,7 +80,9 @@ class Compactor:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._catalog = catalog
+        self._bucket = str(lake).rstrip("/") if str(lake).startswith("s3://") else ""
         self._lake = lake
+        self._scratch = scratch if scratch is not None else self._room()
         self._target = target
         self._alone = alone
         self._sleep = sleep
@@ -103,12 +111,20 @@ class Compactor:
                 removed = remove_unnamed(table, before)
             yield TableUpkeep(spec.name, partitions, snapshots, removed, left_out)
 
+    def _room(self) -> Path:
+        return Path(tempfile.gettempdir() if self._bucket else self._lake)
+
     def _check_place(self, table: Table) -> None:
         """A copy names the files of its original, and does not know what was committed there since."""
         folder = local_folder(table)
-        if folder is not None and not folder.is_relative_to(self._lake.resolve()):
+        if self._bucket:
+            here = table.location().startswith(f"{self._bucket}/")
+        else:
+            here = folder is not None and folder.is_relative_to(Path(self._lake).resolve())
+        if not here:
             raise Misuse(
-                f"the lake at {self._lake} names files in {folder}; was it copied or moved? Compact it there"
+                f"the lake at {self._lake} names files in {folder or table.location()}; "
+                "was it copied or moved? Compact it there"
             )
 
     def _partitions(self, table: Table, spec: TableSpec, manifests: Manifests) -> Iterator[Compacted]:
@@ -154,7 +170,7 @@ class Compactor:
         with translated():
             deletes = sorted({one for found in group.deletes.values() for one in found})
             try:
-                new = merge_files(table, spec, group.files, deletes, folder, self._lake, self._alone)
+                new = merge_files(table, spec, group.files, deletes, folder, self._scratch, self._alone)
             except FileNotFoundError:
                 # Replaced and removed by another meanwhile, if the look agrees.
                 if manifests.live_files(table.refresh()).still(group.deletes):
@@ -207,7 +223,7 @@ class Compactor:
             try:
                 with translated():
                     return expire_snapshots(table.refresh(), before)
-            except CommitConflict:
+            except (CommitConflict, UnknownOutcome):
                 self._sleep(min(1.0, 0.02 * 2**tried) * (0.5 + self._jitter()))
         raise CommitConflict("expiry lost to other commits each time; run it again later")
 

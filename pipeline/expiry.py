@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import AssertRefSnapshotId
 
 from pipeline.errors import CommitConflict
+from pipeline.iceberg import stored_files
+
+REMOVED_AT_ONCE = 8
+"""Files that are removed at the same time: in object storage each waits for some answers."""
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -67,25 +72,26 @@ def _expired(metadata: TableMetadata, before: int) -> list[int]:
 def remove_unnamed(table: Table, before: float) -> Removed:
     """Remove the files in the table's folder that no snapshot names and that are older than this moment.
 
-    A younger one may belong to a commit in flight, which no snapshot names yet. A table that is in no
-    folder of this machine is left alone. The table is refreshed here: files are listed first, so that
-    whatever was committed since is seen as named.
+    A younger one may belong to a commit in flight, which no snapshot names yet. The table is refreshed
+    here: files are listed first, so that whatever was committed since is seen as named.
     """
     candidates = _old_files(table, before)
     if not candidates:
         return Removed()
     table.refresh()
     for address in _named(table, candidates):
-        candidates.pop(_local(address), None)
+        candidates.pop(_place(address), None)
         if not candidates:
             break
-    files = size = 0
-    for path, length in candidates.items():
+
+    def remove(place: str) -> None:
         with suppress(FileNotFoundError):
-            table.io.delete(path)
-        files += 1
-        size += length
-    return Removed(files, size)
+            table.io.delete(place)
+
+    with ThreadPoolExecutor(REMOVED_AT_ONCE) as several:
+        # Every one is waited for, and the first error is raised.
+        list(several.map(remove, candidates))
+    return Removed(len(candidates), sum(candidates.values()))
 
 
 def local_folder(table: Table) -> Path | None:
@@ -95,10 +101,12 @@ def local_folder(table: Table) -> Path | None:
 
 
 def _old_files(table: Table, before: float) -> dict[str, int]:
+    """Places of files with their bytes."""
     folder = local_folder(table)
-    found: dict[str, int] = {}
     if folder is None:
-        return found
+        files = stored_files(table.io, table.location())
+        return {_place(file.address): file.size for file in files if file.modified < before}
+    found: dict[str, int] = {}
     for root, _, names in os.walk(folder):
         for name in names:
             path = Path(root, name)
@@ -107,12 +115,16 @@ def _old_files(table: Table, before: float) -> dict[str, int]:
             except FileNotFoundError:
                 continue
             if state.st_mtime < before:
-                found[_local(str(path))] = state.st_size
+                found[_place(str(path))] = state.st_size
     return found
 
 
-def _local(address: str) -> str:
-    """The one path of a file, however the lake's folder was called when the file was written."""
+def _place(address: str) -> str:
+    """The one name of a file, however the lake was called when the file was written."""
+    scheme, found, key = address.partition("://")
+    if found and scheme != "file":
+        # A key is taken as it is: a mark that an address gives a meaning may be part of it.
+        return f"s3://{key}" if scheme in ("s3a", "s3n") else address
     path = Path(PyArrowFileIO.parse_location(address)[2])
     return str(path.parent.resolve() / path.name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,45 +12,51 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import msgspec
 import pyarrow as pa
+from pyarrow.fs import FileSelector, FileType
 from pyarrow.parquet import FileMetaData
 from pyiceberg.catalog import Catalog
-from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+)
 from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual, LessThanOrEqual
+from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import (
+    PyArrowFileIO,
     compute_statistics_plan,
     data_file_statistics_from_parquet_metadata,
     parquet_path_to_id_mapping,
     pyarrow_to_schema,
 )
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
-from pyiceberg.partitioning import PartitionField, PartitionFieldValue, PartitionKey, PartitionSpec
+from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
-from sqlalchemy import URL
-from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import (
     CatalogUnavailable,
     CommitConflict,
-    Misuse,
     Permanent,
     PipelineError,
     StorageUnavailable,
 )
+from pipeline.table_schema import VERSION_PROPERTY, create_table, migrate
 from stages.aggregate import write_parquet
 from stages.tables import SCHEMA_VERSION, TableSpec
 
 _Made = TypeVar("_Made")
 
 NAMESPACE = "serpline"
-RACES = 5
-"""Times that making a catalog or table is tried again because another process makes it too."""
+"""The name of a folder's catalog; every catalog's namespace is called as the catalog itself."""
 
-VERSION_PROPERTY = "serpline.schema-version"
+RACES = 5
+"""Times that making or changing a catalog or table is tried again because another process does it too."""
 
 _PROPERTIES = {
     "format-version": "2",
@@ -57,23 +64,29 @@ _PROPERTIES = {
     "commit.retry.num-retries": "0",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
-    VERSION_PROPERTY: str(SCHEMA_VERSION),
 }
+
+_METADATA_NAME = re.compile(r"(\d+)-[^/]*\.metadata\.json$")
+
+
+class UnknownOutcome(CatalogUnavailable):
+    """A commit without a certain answer: it may be in the table, or come into it yet. The next look tells."""
+
+
+class StoredFile(msgspec.Struct, frozen=True):
+    """A file below a table's location: its address, its bytes, and when it was written (epoch seconds)."""
+
+    address: str
+    size: int
+    modified: float
 
 
 def open_folder_catalog(lake: Path) -> Catalog:
-    """The catalog of a lake on this machine: SQLite beside the tables' folder.
+    """The catalog of a lake on this machine; see ``pipeline.folder_catalog``."""
+    # Functions on AWS carry no SQLAlchemy.
+    from pipeline import folder_catalog  # noqa: PLC0415
 
-    Raises ``Misuse`` for a path that cannot be written as a location of a table.
-    """
-    if {"#", "?"} & set(str(lake)):
-        raise Misuse(f"the lake's path {lake} has a # or ?, which the tables' locations cannot hold")
-    with translated():
-        lake.mkdir(parents=True, exist_ok=True)
-        location = URL.create("sqlite", database=str(lake / "catalog.sqlite3")).render_as_string()
-        # Not as a percent-encoded URI: the library takes the path literally.
-        warehouse = f"file://{lake / 'tables'}"
-        return raced(lambda: SqlCatalog(NAMESPACE, uri=location, warehouse=warehouse))
+    return folder_catalog.open_folder_catalog(lake)
 
 
 def raced(make: Callable[[], _Made]) -> _Made:
@@ -81,27 +94,106 @@ def raced(make: Callable[[], _Made]) -> _Made:
     for tried in range(RACES):
         try:
             return make()
-        except SQLAlchemyError:
+        except Exception as error:
+            if not _is_of(error, "sqlalchemy"):
+                raise
             time.sleep(0.05 * 2**tried)
     return make()
 
 
+def make_namespace(catalog: Catalog) -> None:
+    """Make the tables' namespace where there is none; on AWS there is, and making it takes a permission."""
+    if not catalog.namespace_exists(catalog.name):
+        with suppress(NamespaceAlreadyExistsError):
+            catalog.create_namespace(catalog.name)
+
+
 def open_table(catalog: Catalog, spec: TableSpec) -> Table:
-    """The table, made where it does not exist. Raises ``Permanent`` for one that is newer than this code."""
-    name = (NAMESPACE, spec.name)
-    if not catalog.table_exists(name):
-        schema = pyarrow_to_schema(spec.schema)
-        with suppress(TableAlreadyExistsError):
-            catalog.create_table(
-                name, schema, partition_spec=_partition_spec(schema, spec), properties=_PROPERTIES
+    """The table, made where it does not exist, with every column of this code.
+
+    Raises ``Permanent`` for one that is newer than this code, ``CatalogUnavailable`` where the catalog
+    has no table but its files are there: a new one in the same place would have them removed as unnamed.
+    """
+    table = find_table(catalog, spec)
+    if table is None:
+        left = metadata_files(catalog, spec)
+        table = find_table(catalog, spec)
+        if table is None:
+            if left:
+                raise CatalogUnavailable(
+                    f"catalog {catalog.name} has no table {spec.name}, but its files are there "
+                    f"({left[-1]}): attach it by creating the tables again"
+                )
+            table = new_table(catalog, spec)
+    return _up_to_date(catalog, table, spec)
+
+
+def find_table(catalog: Catalog, spec: TableSpec) -> Table | None:
+    """The table as the catalog names it, whatever its version."""
+    try:
+        return catalog.load_table((catalog.name, spec.name))
+    except NoSuchTableError:
+        return None
+
+
+def new_table(catalog: Catalog, spec: TableSpec) -> Table:
+    """The table, made now or by another in the same moment."""
+    with suppress(TableAlreadyExistsError, CommitFailedException):
+        create_table(catalog, spec, {**_PROPERTIES, VERSION_PROPERTY: str(SCHEMA_VERSION)})
+    return catalog.load_table((catalog.name, spec.name))
+
+
+def _up_to_date(catalog: Catalog, table: Table, spec: TableSpec) -> Table:
+    for tried in range(RACES + 1):
+        version = int(table.properties.get(VERSION_PROPERTY, "1"))
+        if version > SCHEMA_VERSION:
+            raise Permanent(
+                f"table {spec.name} has version {version}, this code knows {SCHEMA_VERSION}: "
+                "use a newer serpline"
             )
-    table = catalog.load_table(name)
-    version = int(table.properties.get(VERSION_PROPERTY, "1"))
-    if version > SCHEMA_VERSION:
-        raise Permanent(
-            f"table {spec.name} has version {version}, this code knows {SCHEMA_VERSION}: use a newer serpline"
-        )
-    return table
+        if version == SCHEMA_VERSION:
+            return table
+        with suppress(CommitFailedException):
+            migrate(table, spec, SCHEMA_VERSION)
+        # Whoever migrated it, or came in between: the next look tells.
+        time.sleep(0.05 * 2**tried if tried else 0)
+        table = catalog.load_table((catalog.name, spec.name))
+    raise CommitConflict(f"table {spec.name} could not be brought up to date for the commits of others")
+
+
+def table_location(catalog: Catalog, spec: TableSpec) -> str:
+    """Where the catalog puts the table's files."""
+    given: str = catalog._resolve_table_location(None, catalog.name, spec.name)  # type: ignore[attr-defined]  # noqa: SLF001
+    return given
+
+
+def files_of(catalog: Catalog, location: str) -> FileIO:
+    """What reads and writes the catalog's files there."""
+    given: FileIO = catalog._load_file_io(location=location)  # noqa: SLF001
+    return given
+
+
+def metadata_files(catalog: Catalog, spec: TableSpec) -> list[str]:
+    """The table's metadata files of the highest number; none where nothing was ever committed there."""
+    location = table_location(catalog, spec)
+    by_number: dict[int, list[str]] = {}
+    for file in stored_files(files_of(catalog, location), f"{location}/metadata"):
+        name = _METADATA_NAME.search(file.address.rpartition("/")[2])
+        if name:
+            by_number.setdefault(int(name[1]), []).append(file.address)
+    number = max(by_number, default=0)
+    return sorted(by_number[number]) if number else []
+
+
+def stored_files(io: FileIO, location: str) -> Iterator[StoredFile]:
+    """Every file below a location, in object storage as in a folder."""
+    assert isinstance(io, PyArrowFileIO)  # noqa: S101  # the one that every catalog of ours is given
+    scheme, netloc, path = io.parse_location(location)
+    for info in io.fs_by_scheme(scheme, netloc).get_file_info(
+        FileSelector(path, recursive=True, allow_not_found=True)
+    ):
+        if info.type == FileType.File:
+            yield StoredFile(f"{scheme}://{info.path}", info.size or 0, (info.mtime_ns or 0) / 1e9)
 
 
 def knows_all_columns(table: Table, spec: TableSpec) -> bool:
@@ -111,15 +203,6 @@ def knows_all_columns(table: Table, spec: TableSpec) -> bool:
         return [(field.field_id, field.name, str(field.field_type)) for field in schema.fields]
 
     return columns(table.schema()) == columns(pyarrow_to_schema(spec.schema))
-
-
-def _partition_spec(schema: Schema, spec: TableSpec) -> PartitionSpec:
-    return PartitionSpec(
-        *(
-            PartitionField(schema.find_field(name).field_id, 1000 + at, IdentityTransform(), name)
-            for at, name in enumerate(spec.partition)
-        )
-    )
 
 
 def write_data_file(
@@ -205,11 +288,49 @@ def translated() -> Iterator[None]:
         raise
     except CommitFailedException as error:
         raise CommitConflict(str(error)) from error
-    except SQLAlchemyError as error:
-        raise CatalogUnavailable(
-            f"the catalog did not answer: {error.__class__.__name__}: {error}"
-        ) from error
-    except OSError as error:
+    except (NoSuchNamespaceError, NoSuchTableError) as error:
+        raise CatalogUnavailable(f"the catalog lacks what it must have; make the tables: {error}") from error
+    except Exception as error:
+        known = _known(error)
+        if known is None:
+            raise
+        raise known from error
+
+
+def _known(error: Exception) -> PipelineError | None:
+    """A driver's error as ours. Drivers are told by name: not every place has every driver."""
+    # Some of botocore's are OSErrors too.
+    if _is_of(error, "botocore"):
+        return _of_glue(error)
+    if _is_of(error, "sqlalchemy"):
+        return CatalogUnavailable(f"the catalog did not answer: {error.__class__.__name__}: {error}")
+    if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-            raise StorageUnavailable("the disk of the tables is full: make room and run again") from error
-        raise StorageUnavailable(f"the tables' storage failed: {error}") from error
+            return StorageUnavailable("the disk of the tables is full: make room and run again")
+        return StorageUnavailable(f"the tables' storage failed: {error}")
+    return None
+
+
+def _of_glue(error: Exception) -> PipelineError:
+    from pipeline.aws_errors import translated as asked  # noqa: PLC0415
+
+    code = code_of(error)
+    if code == "ConcurrentModificationException":
+        return CommitConflict(str(error))
+    if code == "OperationTimeoutException":
+        return CatalogUnavailable(f"the Glue catalog took too long: {error}")
+    try:
+        with asked(CatalogUnavailable, "the Glue catalog"):
+            raise error
+    except PipelineError as ours:
+        return ours
+
+
+def code_of(error: BaseException | None) -> str:
+    """AWS's name for what happened; empty for what did not come from AWS."""
+    answer = getattr(error, "response", None)
+    return str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, dict) else ""
+
+
+def _is_of(error: Exception, driver: str) -> bool:
+    return any(kind.__module__.partition(".")[0] == driver for kind in type(error).__mro__)

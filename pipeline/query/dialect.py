@@ -26,8 +26,10 @@ _EMPTY = "the query is empty: try SELECT * FROM runs"
 _SHOWN = "understood are SHOW TABLES, SHOW VIEWS, SHOW COLUMNS FROM <table> and DESCRIBE <table>"
 _NO_TABLE_FUNCTIONS = "FROM takes tables, views, subqueries and UNNEST here; no function is read as a table"
 _ANALYZE = re.compile(r"\s+ANALYZE\b", re.IGNORECASE)
+_HOW = re.compile(r"^(?:\s*(?:ANALYZE|VERBOSE|\((?=\s*(?:TYPE|FORMAT)\b)[^)]*\)))+", re.IGNORECASE)
 _PLACES = re.compile(r"%(?:%|[^a-zA-Z%]*([a-zA-Z]))")
-_STARTS = ("SELECT", "WITH", "VALUES", "TABLE", "(", "SHOW", "DESCRIBE", "DESC", "EXPLAIN")
+_ROWS = ("SELECT", "WITH", "VALUES", "TABLE", "(")
+_STARTS = (*_ROWS, "SHOW", "DESCRIBE", "DESC", "EXPLAIN")
 _MATCHES = {
     "ANY_MATCH": "len(list_filter({array}, {test})) > 0",
     "ALL_MATCH": "len(list_filter({array}, {test})) = len({array})",
@@ -72,6 +74,28 @@ def translate(sql: str, names: Names) -> Translated:
         raise Misuse(f"the query cannot be read: {_one_line(str(error))}") from error
     except RecursionError as error:
         raise Misuse("the query is nested too deeply: split it with WITH") from error
+
+
+def check_reads(sql: str, *, explained: bool = False) -> None:
+    """Raise ``Misuse`` for a statement that begins like none that only reads.
+
+    What follows is not looked at: none that begins so writes. ``explained`` is for what is to stand
+    after EXPLAIN: a query, and nothing else.
+    """
+    try:
+        tokens = [token for token in sqlglot.tokenize(sql, read="trino") if token.text != ";"]
+    except TokenError as error:
+        raise Misuse(f"is a quote or a comment left open? {_one_line(str(error))}") from error
+    if not tokens:
+        raise Misuse(_EMPTY)
+    first = tokens[0].text.upper()
+    if explained and first not in _ROWS:
+        raise Misuse("what a query will read is asked of a query: start it with SELECT, WITH or VALUES")
+    if first not in _STARTS:
+        raise Misuse(_READ_ONLY)
+    if first == "EXPLAIN":
+        # EXPLAIN ANALYZE runs what it explains.
+        check_reads(_HOW.sub("", sql[tokens[0].end + 1 :], count=1), explained=True)
 
 
 def unknown_table(name: str, names: Names) -> Misuse:

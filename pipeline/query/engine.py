@@ -25,7 +25,7 @@ from stages.views import DUCKDB, VIEWS, render
 
 ROWS_A_CHUNK = 2_048
 
-_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     # Otherwise the name of a Python variable is a table.
@@ -62,7 +62,7 @@ class Answer:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows as Arrow, of ``schema``."""
         while True:
-            with _in_one_line(None):
+            with in_one_line(None):
                 try:
                     batch = self._reader.read_next_batch()
                 except StopIteration:
@@ -90,8 +90,8 @@ class Lake:
         # A large sort or join goes to disk; a lake may be on a disk that is read-only.
         self._spill = Path(tempfile.mkdtemp(prefix="serpline-query-"))
         try:
-            self._connection = duckdb.connect(config=_SETTINGS)
-            with _in_one_line(self.names):
+            self._connection = duckdb.connect(config=SETTINGS)
+            with in_one_line(self.names):
                 self._prepare(tables)
         except BaseException:
             self.close()
@@ -120,7 +120,7 @@ class Lake:
         asked = translate(sql, self.names)
         # A cursor of its own: an answer that is still being read does not stand in the way.
         cursor = self._connection.cursor()
-        with _in_one_line(self.names):
+        with in_one_line(self.names):
             statements = cursor.extract_statements(asked.sql)
             if len(statements) != 1 or statements[0].type not in _READING:
                 raise Misuse("a query may only read: start it with SELECT, WITH or VALUES")
@@ -171,7 +171,7 @@ def _fitted(array: pa.Array[Any], field: pa.Field[Any]) -> pa.Array[Any]:
 
 
 @contextmanager
-def _in_one_line(names: Names | None) -> Iterator[None]:
+def in_one_line(names: Names | None) -> Iterator[None]:
     """Turn what DuckDB raises, and what comes from it through Arrow, into one line that says what to do."""
     try:
         yield

@@ -33,7 +33,7 @@ from pyiceberg.types import (
 )
 
 from pipeline.errors import Misuse
-from pipeline.iceberg import NAMESPACE, open_folder_catalog, translated
+from pipeline.iceberg import open_folder_catalog, translated
 
 _CATALOG_FILE = "catalog.sqlite3"
 _GONE = "_gone_file"
@@ -122,7 +122,7 @@ def select(table: LiveTable) -> str:
 
 def _live_table(catalog: Catalog, folder: Path, name: str) -> LiveTable:
     try:
-        table = catalog.load_table((NAMESPACE, name))
+        table = catalog.load_table((catalog.name, name))
         columns = tuple(
             LiveColumn(field.field_id, field.name, duckdb_type(field.field_type))
             for field in table.schema().fields
