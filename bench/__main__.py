@@ -10,6 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.aggregating import bench_aggregate
+from bench.cold_start import NAMES as COLD_STARTS
+from bench.cold_start import bench_cold_start
 from bench.figures import Failed, Figure, figures_table, write_figures
 from bench.lookup import bench_lookup
 from bench.pages import bench_json, bench_pages
@@ -35,6 +37,7 @@ BENCHMARKS: tuple[tuple[Benchmark, tuple[str, ...]], ...] = (
     ),
     (bench_aggregate, ("aggregate_results_per_second", "aggregate_peak_megabytes")),
     (bench_lookup, ("lookup_megabytes",)),
+    (bench_cold_start, COLD_STARTS),
 )
 HUGE: tuple[Benchmark, tuple[str, ...]] = (
     bench_huge,

@@ -1,0 +1,1 @@
+"""What is deployed: ``packages`` builds the functions' zips, ``terraform/`` puts them on AWS."""
