@@ -1,4 +1,1 @@
-"""AWS doors: a handler turns an event into a call of ``pipeline.steps`` and its outcome into an answer.
-
-A handler is about ten lines and imports only ``pipeline``.
-"""
+"""AWS doors: the names that Lambda calls. Each is a few lines and imports only ``pipeline``."""

@@ -10,25 +10,24 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError
-from pyiceberg.expressions import And, BooleanExpression
+from pyiceberg.expressions import And, BooleanExpression, In
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from pipeline.errors import CommitConflict
 from pipeline.iceberg import (
-    NAMESPACE,
+    UnknownOutcome,
     between,
     count_rows,
     equal,
+    make_namespace,
     open_table,
     raced,
     translated,
@@ -43,6 +42,8 @@ from stages.tables import PAGES, SHARDS, TABLES, TableSpec
 _Outcome = TypeVar("_Outcome")
 
 COMMIT_TRIES = 20
+UNKNOWN_TRIES = 3
+"""Looks after a commit that had no answer: each took the driver's own patience already."""
 
 RESULTS_A_COMMIT = 300_000
 """Results of one commit: a file of about 27 MB, and 200 MB of memory while it is made."""
@@ -98,13 +99,12 @@ class Tables:
         self._tables: dict[str, Table] = {}
 
     def create(self) -> None:
-        """Make the tables that do not exist yet."""
+        """Make the tables that do not exist yet, and the namespace where there is none."""
         with translated():
             raced(self._create)
 
     def _create(self) -> None:
-        with suppress(NamespaceAlreadyExistsError):
-            self._catalog.create_namespace(NAMESPACE)
+        make_namespace(self._catalog)
         for spec in TABLES:
             self._table(spec)
 
@@ -162,6 +162,25 @@ class Tables:
         )
         return Ledger(tuple(shards), dict(statuses))
 
+    def cuts(self, run_id: str, run_date: str, part: int) -> Counter[tuple[int, int]]:
+        """How many pages of each (batch_no, cut) of one part the table holds, streamed over integers."""
+        with translated():
+            where = And(equal("run_date", run_date), equal("part", part), equal("run_id", run_id))
+            found = count_rows(self._fresh(PAGES), where, ("batch_no", "cut"))
+        return Counter({(batch_no, cut): pages for (batch_no, cut), pages in found.items()})
+
+    def pages(
+        self, run_id: str, run_date: str, columns: Sequence[str], **only: Sequence[str]
+    ) -> Iterator[tuple[Any, ...]]:
+        """These columns of a run's pages, row by row; ``only`` names the values that a column may have."""
+        where: BooleanExpression = And(equal("run_date", run_date), equal("run_id", run_id))
+        for column, values in only.items():
+            where = And(where, In(column, values))  # type: ignore[call-arg, arg-type]
+        with translated():
+            scan = self._fresh(PAGES).scan(row_filter=where, selected_fields=tuple(columns))
+            for batch in scan.to_arrow_batch_reader():
+                yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+
     def _commit_all(self, waiting: dict[_Partition, list[_Piece]], total: Committed) -> Committed:
         for partition in list(waiting):
             done = self._commit(partition, waiting.pop(partition))
@@ -214,12 +233,18 @@ class Tables:
 
     def _retried(self, attempt: Callable[[], _Outcome]) -> _Outcome:
         """Look and append until nobody came in between, waiting a little longer each time."""
+        unknown = 0
         for tried in range(COMMIT_TRIES):
             try:
                 with translated():
                     return attempt()
+            except UnknownOutcome:
+                unknown += 1
+                if unknown == UNKNOWN_TRIES:
+                    raise
             except CommitConflict:
-                self._sleep(min(2.0, 0.02 * 2**tried) * (0.5 + self._jitter()))
+                pass
+            self._sleep(min(2.0, 0.02 * 2**tried) * (0.5 + self._jitter()))
         raise CommitConflict(
             f"{COMMIT_TRIES} commits in a row lost to others; the batches wait in their queue"
         )

@@ -7,6 +7,10 @@ from stages.records import Batch
 STAGING = "staging/"
 RUNS = "runs/"
 KEYWORDS = "keywords/"
+UNFINISHED = "unfinished/"
+BACKLOG = "backlog/"
+SOURCES = "sources/"
+TABLES = "tables/"
 
 
 def run(run_id: str) -> str:
@@ -32,6 +36,60 @@ def lock(run_id: str) -> str:
 def dropped(version: str, name: str) -> str:
     """A keyword file as it was dropped; ``version`` tells files of one name apart."""
     return f"{KEYWORDS}{version}/{name}"
+
+
+def is_drop(key: str) -> bool:
+    """Whether an object is a keyword file that was dropped, and no folder's mark."""
+    return key.startswith(KEYWORDS) and not key.endswith("/")
+
+
+def path_options(key: str) -> dict[str, str]:
+    """The options that the folders of a dropped file's key name, as in ``source=brave/pages=2``."""
+    named = (folder.partition("=") for folder in key.split("/")[1:-1])
+    return {name: value for name, equals, value in named if equals and name in PATH_OPTIONS and value}
+
+
+PATH_OPTIONS = ("source", "locale", "device", "pages")
+
+
+def direct_keywords(run_id: str) -> str:
+    """The keywords of a message that held them itself."""
+    return f"{RUNS}{run_id}/keywords.jsonl"
+
+
+def unfinished(run_id: str) -> str:
+    """The mark of a run that was not yet seen complete."""
+    return f"{UNFINISHED}{run_id}"
+
+
+def control(run_id: str) -> str:
+    """Whether the operator paused or cancelled a run."""
+    return f"{RUNS}{run_id}/control.json"
+
+
+def backlog(source: str) -> str:
+    """Where the batches are that a source's rate cannot reach yet."""
+    return f"{BACKLOG}{source}/"
+
+
+def backlog_of(source: str, created_at: float, run_id: str) -> str:
+    """The backlog of one run; a source's runs sort by age."""
+    return f"{backlog(source)}{int(created_at * 1000):015d}-{run_id}/"
+
+
+def backlog_chunk(folder: str, part: int, number: int, tasks: int) -> str:
+    """Some batches of one part in the backlog of its run, and how many tasks they are."""
+    return f"{folder}{part:04d}-{number:07d}-{tasks}.jsonl"
+
+
+def conduct(source: str) -> str:
+    """Which lane of a source works, and since when."""
+    return f"conduct/{source}.json"
+
+
+def own_source(name: str) -> str:
+    """A source file of the user's own."""
+    return f"{SOURCES}{name}.toml"
 
 
 def staging(run_id: str) -> str:
@@ -62,6 +120,11 @@ def pace(source: str) -> str:
 def robots(host: str) -> str:
     """What a host's robots.txt said."""
     return f"robots/{host.replace(':', '_')}.json"
+
+
+def last_metadata(table: str) -> str:
+    """Where a table's last state is, while no catalog names it."""
+    return f"{TABLES}{table}.last.json"
 
 
 def keywords_queue(name: str) -> str:

@@ -21,16 +21,13 @@ from pipeline import keys
 from pipeline.bootstrap import Place
 from pipeline.catalog import Ledger, Tables
 from pipeline.errors import Misuse, Retryable
-from pipeline.iceberg import open_folder_catalog
 from pipeline.queues.protocol import Queue
 from pipeline.runs import clear_staging, finish_run
-from pipeline.stage_workers import (
-    StageThread,
-    aggregate_worker,
-    fetch_worker,
-    raise_first_error,
-    shard_worker,
-)
+from pipeline.steps.shard import QueueOutlet
+from pipeline.workers.aggregate import aggregate_worker
+from pipeline.workers.fetch import fetch_worker
+from pipeline.workers.shard import shard_worker
+from pipeline.workers.thread import StageThread, raise_first_error
 from stages.run import Run, ShardTask
 
 ROOM = 1_000
@@ -61,9 +58,9 @@ def run_here(place: Place, run: Run, log: Any, on_tick: Callable[[], None] = lam
     """
     started = time.monotonic()
     _check_sources(place, run, log)
-    tables = Tables(open_folder_catalog(place.lake))
+    tables = Tables(place.open_catalog())
     tables.create()
-    with _locked(place.lake / keys.lock(run.run_id), run.run_id):
+    with _locked(Path(place.lake) / keys.lock(run.run_id), run.run_id):
         dead = _drain(place, run, log, on_tick)
         ledger = tables.ledger(run.run_id, run.run_date)
         if ledger.complete:
@@ -104,7 +101,9 @@ def _drain(place: Place, run: Run, log: Any, on_tick: Callable[[], None]) -> lis
             time.sleep(TICK)
 
     workers = [
-        StageThread("shard", lambda: shard_worker(place, log, stop.is_set, admit)),
+        StageThread(
+            "shard", lambda: shard_worker(place, log, stop.is_set, lambda queues: QueueOutlet(queues, admit))
+        ),
         StageThread("aggregate", lambda: aggregate_worker(place, log, stop.is_set, lambda: _idle(upstream))),
         *(
             StageThread(f"fetch-{name}", partial(fetch_worker, place, source, log, stop.is_set))

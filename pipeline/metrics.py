@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Metrics(Protocol):
-    """Counts by name.
+    """Counts and measurements by name.
 
     Shard: ``bytes_read``, ``lines``, ``duplicates``, ``rejects``, ``tasks``. Fetch: ``pages_ok``,
     ``pages_refused``, ``pages_failed``, ``pages_found`` (staged by an earlier delivery). Aggregate:
@@ -17,6 +17,9 @@ class Metrics(Protocol):
 
     def add(self, name: str, value: float = 1) -> None:
         """Count ``value`` more of this."""
+
+    def observe(self, name: str, value: float) -> None:
+        """One more measurement of this, in the unit that its name ends with."""
 
 
 class MemoryMetrics:
@@ -30,6 +33,9 @@ class MemoryMetrics:
         """Count ``value`` more of this."""
         with self._lock:
             self._counts[name] += int(value)
+
+    def observe(self, name: str, value: float) -> None:
+        """Measurements are of use where somebody draws them; here nobody does."""
 
     def __getitem__(self, name: str) -> int:
         return self._counts[name]

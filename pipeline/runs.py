@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import BinaryIO
 
 import msgspec
 
 from pipeline import keys
-from pipeline.errors import Misuse, Unreadable
+from pipeline.errors import Unreadable
+from pipeline.source_files import LoadedSource
 from pipeline.storage.protocol import Storage
 from stages.keyword_file import count_lines
-from stages.records import MAX_BATCH, Malformed, digest
-from stages.run import Options, Run, RunBy, SourceTerms, batch_size_for, parts_for, run_id_of
+from stages.records import MAX_BATCH, digest
+from stages.run import (
+    DEVICES,
+    Options,
+    Run,
+    RunBy,
+    batch_size_for,
+    canonical_locale,
+    parts_for,
+    run_id_of,
+)
 
 _decoder = msgspec.json.Decoder(Run)
 
@@ -22,13 +32,61 @@ BATCH_SIZE = 100
 """Tasks of a batch where the source's rate allows so many in two minutes."""
 
 
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""What a run id that a user chose may be."""
+
+
 class Drop(msgspec.Struct, frozen=True):
-    """A keyword file that was dropped: the object's key, what the user calls it, and its options."""
+    """A keyword file that was dropped: the object's key, what the user calls it, and its options.
+
+    ``version`` of the object, where the storage keeps several; ``refused``: why nothing of it is asked.
+    """
 
     key: str
     name: str
     options: Options
     by: RunBy = "here"
+    version: str = ""
+    refused: str = ""
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What the one who dropped a file said of it, as text."""
+
+    source: str | None = None
+    locale: str | None = None
+    device: str | None = None
+    pages: str | None = None
+
+
+def new_options(
+    given: Given, sources: Mapping[str, LoadedSource], source: str, device: str
+) -> tuple[Options, str]:
+    """The options of a run, with the ``source`` and ``device`` of those that name none.
+
+    The second value says, in a sentence, what cannot be; it is empty where all can.
+    """
+    name = given.source if given.source is not None else source
+    device = given.device if given.device is not None else device
+    if name not in sources:
+        return (
+            Options(name, given.locale or "", device, 1),
+            f"there is no source {name!r} here; there are: {', '.join(sorted(sources)) or 'none'}",
+        )
+    spec = sources[name].source.spec
+    said = given.locale if given.locale is not None else spec.default_locale
+    locale = canonical_locale(said)
+    pages = int(given.pages) if given.pages is not None and given.pages.isdecimal() else 1
+    options = Options(name, locale if locale is not None else said, device, pages)
+    if locale is None:
+        return options, f"{said!r} is no locale; write language and country, as in en-US"
+    if spec.locales and locale not in spec.locales:
+        return options, f"source {name} has no locale {locale}; it has: {', '.join(spec.locales)}"
+    if device not in DEVICES:
+        return options, f"{device!r} is no device; there are: {', '.join(DEVICES)}"
+    if (given.pages is not None and not given.pages.isdecimal()) or not 1 <= pages <= spec.paging.most:
+        return options, f"pages must be 1 to {spec.paging.most} for source {name}"
+    return options, ""
 
 
 def load_run(storage: Storage, run_id: str) -> Run:
@@ -81,51 +139,61 @@ def freeze_run(
     run_id: str,
     drop: Drop,
     *,
-    sources: Mapping[str, SourceTerms],
-    rate: float,
+    lines: int,
+    sources: Mapping[str, LoadedSource],
     clock: Callable[[], float],
 ) -> Run:
-    """Freeze a run of a dropped file, or give the one that was frozen before.
-
-    ``rate`` is that of the run's own source in requests a second; it decides the batch size.
-    """
+    """Freeze a run of a dropped file of about so many lines, or give the one that was frozen before."""
     frozen = find_run(storage, run_id)
     if frozen is not None:
         return frozen
-    size = storage.size(drop.key)
-    with storage.open(drop.key) as stream:
-        lines = estimate_lines(stream, drop.name, size)
     now = clock()
+    asked = sources.get(drop.options.source)
     run = Run(
         run_id=run_id,
         key=drop.key,
         name=drop.name,
-        size=size,
+        size=storage.size(drop.key, version=drop.version),
         options=drop.options,
         parts=parts_for(lines),
-        batch_size=min(BATCH_SIZE, MAX_BATCH, batch_size_for(rate)),
+        batch_size=batch_size(asked.source.spec.politeness.rate) if asked is not None else 1,
         run_date=datetime.fromtimestamp(now, UTC).date().isoformat(),
         created_at=now,
-        sources=dict(sources),
+        sources={name: loaded.terms for name, loaded in sources.items()},
         software=version("serpline"),
         by=drop.by,
+        version=drop.version,
+        refused=drop.refused,
     )
     if storage.put_new(keys.run(run_id), msgspec.json.encode(run)):
         return run
     return load_run(storage, run_id)
 
 
-def estimate_lines(stream: BinaryIO, name: str, size: int) -> int:
-    """About how many lines a keyword file has. Raises ``Misuse`` where it is no keyword file."""
-    try:
-        return count_lines(stream, name, size)
-    except Malformed as error:
-        raise Misuse(f"{name}: {error}") from error
+def batch_size(rate: float) -> int:
+    """Tasks of a batch of a source that may be asked so often a second."""
+    return min(BATCH_SIZE, MAX_BATCH, batch_size_for(rate))
+
+
+def lines_of(storage: Storage, key: str, version: str = "") -> int:
+    """About how many lines a keyword file has. Raises ``Malformed`` where it is no keyword file."""
+    with storage.open(key, version=version) as stream:
+        return count_lines(stream, key.rpartition("/")[2], storage.size(key, version=version))
 
 
 def finish_run(storage: Storage, run_id: str, now: float) -> None:
     """Mark a run complete."""
     storage.put(keys.complete(run_id), msgspec.json.encode({"run_id": run_id, "completed_at": now}))
+    storage.delete(keys.unfinished(run_id))
+
+
+def unfinished_runs(storage: Storage) -> Iterator[Run]:
+    """The runs that were dropped and not yet seen complete."""
+    for key in storage.keys(keys.UNFINISHED):
+        run = find_run(storage, key.removeprefix(keys.UNFINISHED))
+        # Without a run the mark is of a drop on its way, or of one whose file was gone.
+        if run is not None:
+            yield run
 
 
 def clear_staging(storage: Storage, run_id: str) -> None:

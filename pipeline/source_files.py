@@ -8,15 +8,18 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
 
 from pipeline.errors import Misuse
 from pipeline.settings import read_secret
-from stages.extract import Extractor, compile_rules
 from stages.run import SourceTerms
 from stages.source import Source, SourceError, parse_source
+
+if TYPE_CHECKING:
+    from stages.extract import Extractor
 
 
 class LoadedSource(msgspec.Struct, frozen=True):
@@ -26,10 +29,17 @@ class LoadedSource(msgspec.Struct, frozen=True):
     """
 
     source: Source
-    extractor: Extractor
     file: str
     text: str
     golden: Traversable
+
+    @property
+    def extractor(self) -> Extractor:
+        """Its rules, compiled: keep what this gives."""
+        # Sharding knows sources too, and needs none of the parsers.
+        from stages.extract import compile_rules  # noqa: PLC0415
+
+        return compile_rules(self.source.spec.answer)
 
     @property
     def terms(self) -> SourceTerms:
@@ -44,28 +54,47 @@ def load_sources(own: Path | None, base_urls: Mapping[str, str] | None = None) -
     ``base_urls`` points named sources elsewhere (a test's engine, a site of one's own). Raises
     ``Misuse`` with the file and the field that is wrong.
     """
-    elsewhere = base_urls if base_urls is not None else {}
+    texts = shipped_files()
+    if own is not None:
+        if not own.is_dir():
+            raise Misuse(f"there is no folder of sources at {own}")
+        texts |= {str(path): (path.read_text("utf-8"), own) for path in sorted(own.glob("*.toml"))}
+    loaded = parse_files(texts, base_urls)
+    for one in loaded.values():
+        try:
+            one.extractor  # noqa: B018  # a wrong rule is refused now, not at the first page
+        except SourceError as error:
+            raise Misuse(f"source file {one.file}: {error}") from error
+    return loaded
+
+
+SourceFiles = dict[str, tuple[str, Traversable]]
+"""Source files by path: the text, and the folder of its golden answers."""
+
+
+def shipped_files() -> SourceFiles:
+    """The source files that come with Serpline."""
     shipped = files("pipeline").joinpath("sources")
-    read: dict[str, tuple[str, Traversable]] = {
+    return {
         entry.name: (entry.read_text("utf-8"), shipped)
         for entry in sorted(shipped.iterdir(), key=lambda entry: entry.name)
         if entry.name.endswith(".toml")
     }
-    if own is not None:
-        if not own.is_dir():
-            raise Misuse(f"there is no folder of sources at {own}")
-        read |= {str(path): (path.read_text("utf-8"), own) for path in sorted(own.glob("*.toml"))}
+
+
+def parse_files(texts: SourceFiles, base_urls: Mapping[str, str] | None = None) -> dict[str, LoadedSource]:
+    """The sources by name, later files before earlier ones of the same name; rules are not compiled yet."""
+    elsewhere = base_urls if base_urls is not None else {}
     loaded: dict[str, LoadedSource] = {}
-    for file, (text, folder) in read.items():
+    for file, (text, folder) in texts.items():
         stem = Path(file).stem
         try:
             source = parse_source(text, base_url=elsewhere.get(stem))
-            extractor = compile_rules(source.spec.answer)
         except SourceError as error:
             raise Misuse(f"source file {file}: {error}") from error
         if source.name != stem:
             raise Misuse(f"source file {file}: its name must be {stem!r}, as the file's - at `$.name`")
-        loaded[stem] = LoadedSource(source, extractor, file, text, folder.joinpath("golden").joinpath(stem))
+        loaded[stem] = LoadedSource(source, file, text, folder.joinpath("golden").joinpath(stem))
     return loaded
 
 
@@ -113,10 +142,10 @@ def read_secrets(source: Source, read: Callable[[str], str] = read_secret) -> di
         raise Misuse(f"source {source.name}: {error}") from error
 
 
-def check_ready(source: Source, contact: str) -> None:
+def check_ready(source: Source, contact: str, read: Callable[[str], str] = read_secret) -> None:
     """Whether a source can be asked from here: raises ``Misuse`` for a missing contact or secret."""
     check_contact(source, contact)
-    read_secrets(source)
+    read_secrets(source, read)
 
 
 def ready_sources(sources: Mapping[str, LoadedSource], contact: str) -> dict[str, LoadedSource]:

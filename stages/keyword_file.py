@@ -14,7 +14,7 @@ from stages.text_blocks import SHOWN, Block, Reject, inflate, text_blocks
 
 FORMATS = ("txt", "csv", "tsv", "jsonl", "parquet")
 COMPRESSIONS = ("gz", "zst")
-COLUMNS = ("keyword", "source", "locale", "device", "pages")
+COLUMNS = ("keyword", "source", "locale", "device", "pages", "page")
 
 SAMPLED = 16
 """Pieces of a file by which its number of lines is judged."""
@@ -24,13 +24,17 @@ MAX_JOINED = 20
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One row of a keyword file; what it leaves out (None) comes from the run's options."""
+    """One row of a keyword file; what it leaves out (None) comes from the run's options.
+
+    ``page`` asks for exactly that page, where ``pages`` asks for the first so many.
+    """
 
     keyword: str
     source: str | None = None
     locale: str | None = None
     device: str | None = None
     pages: int | str | None = None
+    page: int | str | None = None
 
 
 class Rows(msgspec.Struct, frozen=True):

@@ -44,6 +44,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     ``key`` is the object that was dropped, ``name`` what the user calls it, ``size`` its bytes;
     ``parts`` is K, ``batch_size`` the tasks of a batch; ``run_date`` an ISO day in UTC;
     ``created_at`` seconds since the epoch; ``sources`` the terms of every source known then.
+    ``version`` is the object's, where the storage keeps several; ``refused`` says why the file was
+    refused when it was dropped.
     """
 
     v: int = 1
@@ -60,6 +62,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     sources: dict[str, SourceTerms]
     software: str
     by: RunBy = "here"
+    version: str = ""
+    refused: str = ""
 
 
 class ShardTask(msgspec.Struct, frozen=True):

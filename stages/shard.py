@@ -7,7 +7,7 @@ batches, in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import filterfalse
 from typing import BinaryIO
 
@@ -15,7 +15,7 @@ import msgspec
 
 from stages.keyword_file import Row, Rows, read_rows
 from stages.keywords import all_normal, normalise, objection, owner
-from stages.records import MAX_KEYWORD, Batch, Task
+from stages.records import MAX_KEYWORD, Batch, Malformed, Task
 from stages.run import Options, Run, canonical_locale, check_row
 from stages.text_blocks import SHOWN, Block, Reject
 
@@ -44,8 +44,11 @@ class ShardRow(msgspec.Struct, frozen=True):
 def shard(stream: BinaryIO, run: Run, part: int) -> Iterator[Batch | Reject | ShardRow]:
     """Give the batches and rejects of one part as they are found, and its ``ShardRow`` last.
 
-    Memory: the part's distinct keywords. Raises ``Malformed`` where the file is no keyword file.
+    Memory: the part's distinct keywords. Raises ``Malformed`` where the file is no keyword file, or was
+    refused when it was dropped.
     """
+    if run.refused:
+        raise Malformed(run.refused)
     part_of = _Part(run, part)
     for piece in read_rows(stream, run.name, run.size):
         if isinstance(piece, Rows):
@@ -64,6 +67,8 @@ class _Part:
         self._part = part
         self._seen: dict[Options, dict[str, int]] = {}
         """By group (pages left out): the pages already asked for each keyword."""
+        self._single: dict[Options, set[tuple[str, int]]] = {}
+        """By group: pages that rows asked for by their number, beyond the first ones of their keyword."""
         self._open: dict[Options, list[Task]] = {}
         self._objections: dict[Options, str] = {}
         self._rejected = self._kept = self._duplicates = self._tasks = self._batches = 0
@@ -118,7 +123,7 @@ class _Part:
             if reason or isinstance(options, str):
                 yield from self._reject((Reject(number, reason, row.keyword[:SHOWN]),))
             elif self._run.parts == 1 or owner(keyword, self._run.parts) == self._part:
-                yield from self._keep(keyword, options)
+                yield from self._keep(keyword, options, single=row.page is not None)
 
     def rest(self) -> Iterator[Batch]:
         """The last, short batch of each group."""
@@ -147,8 +152,11 @@ class _Part:
         locale = canonical_locale(row.locale) if row.locale is not None else given.locale
         if locale is None:
             return "not_a_locale"
+        if row.page is not None and row.pages is not None:
+            return "page_and_pages"
+        asked = row.page if row.page is not None else row.pages
         try:
-            pages = int(row.pages) if row.pages is not None else given.pages
+            pages = int(asked) if asked is not None else given.pages
         except ValueError:
             return "pages_not_a_number"
         return Options(
@@ -163,17 +171,26 @@ class _Part:
             self._objections[options] = check_row(self._run.sources, options)
         return self._objections[options]
 
-    def _keep(self, keyword: str, options: Options) -> Iterator[Batch]:
+    def _keep(self, keyword: str, options: Options, *, single: bool) -> Iterator[Batch]:
+        """Open the tasks of a row that are new: the first ``options.pages``, or that single page."""
         group = msgspec.structs.replace(options, pages=0)
         seen = self._seen.setdefault(group, {})
         asked = seen.get(keyword, 0)
-        if options.pages <= asked:
+        first = max(asked + 1, options.pages) if single else asked + 1
+        pages: Sequence[int] = range(first, options.pages + 1)
+        if not single:
+            seen[keyword] = max(asked, options.pages)
+        singles = self._single.get(group)
+        if singles:
+            pages = [page for page in pages if (keyword, page) not in singles]
+        if not pages:
             self._duplicates += 1
             return
         self._kept += 1
-        seen[keyword] = options.pages
+        if single:
+            self._single.setdefault(group, set()).add((keyword, options.pages))
         waiting = self._open.setdefault(group, [])
-        waiting.extend(Task(keyword, page) for page in range(asked + 1, options.pages + 1))
+        waiting.extend(Task(keyword, page) for page in pages)
         if len(waiting) >= self._run.batch_size:
             yield from self._cut(group)
 

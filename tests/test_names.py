@@ -19,7 +19,8 @@ def test_a_stage_has_one_name_everywhere(stage: str):
     """``fetch`` is ``stages/fetch.py``, ``pipeline/steps/fetch.py`` and ``tests/stages/test_fetch.py``."""
     for place in (f"stages/{stage}.py", f"pipeline/steps/{stage}.py", f"tests/stages/test_{stage}.py"):
         assert (ROOT / place).is_file(), place
-    assert f'stage="{stage}"' in (ROOT / "pipeline/stage_workers.py").read_text("utf-8")
+    assert f'stage="{stage}"' in (ROOT / f"pipeline/workers/{stage}.py").read_text("utf-8")
+    assert f"queue_function(open_{stage})" in (ROOT / f"lambdas/{stage}.py").read_text("utf-8")
 
 
 def test_queues_are_named_after_what_they_carry():

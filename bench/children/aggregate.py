@@ -25,7 +25,7 @@ from pipeline import keys
 from pipeline.catalog import Tables
 from pipeline.iceberg import open_folder_catalog
 from pipeline.metrics import MemoryMetrics
-from pipeline.stage_workers import POINTERS_AT_ONCE
+from pipeline.workers.aggregate import POINTERS_AT_ONCE
 from pipeline.steps.aggregate import AggregateStep
 from pipeline.storage.folder import FolderStorage
 from stages.aggregate import COMPRESSION_LEVEL

@@ -23,7 +23,7 @@ from pipeline import keys
 from pipeline.metrics import MemoryMetrics
 from pipeline.queues.names import Queues
 from pipeline.queues.protocol import Broker
-from pipeline.steps.shard import ShardStep
+from pipeline.steps.shard import QueueOutlet, ShardStep
 from pipeline.storage.folder import FolderStorage
 from stages.records import Batch, Task
 from stages.run import Options, Run, ShardTask, SourceTerms
@@ -74,7 +74,8 @@ def _step(root: Path, file: Path, part: int, parts: int) -> dict[str, float]:
     storage.put(keys.run(RUN_ID), msgspec.json.encode(run))
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     log: Any = structlog.get_logger()
-    step = ShardStep(storage, Queues(cast("Broker", _Drop()), "bench"), MemoryMetrics(), log)
+    queues = Queues(cast("Broker", _Drop()), "bench")
+    step = ShardStep(storage, queues, MemoryMetrics(), log, QueueOutlet(queues))
     body = msgspec.json.encode(ShardTask(RUN_ID, part))
     started = time.process_time()
     step(body)

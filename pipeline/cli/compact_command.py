@@ -8,9 +8,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from pipeline.bootstrap import open_place
+from pipeline.cli.place import add_lake, lake_of, on_aws
 from pipeline.compaction import KEEP_HOURS, Compacted, Compactor, TableUpkeep
 from pipeline.errors import Misuse
-from pipeline.iceberg import open_folder_catalog
 from pipeline.settings import Settings
 
 LEAST_HOURS = 1.0
@@ -25,7 +26,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         help="make few sorted files of many small ones, and remove what is old",
         description="Runs beside runs and queries, whose answers it does not change; docs/compaction.md.",
     )
-    parser.add_argument("--lake", type=Path, metavar="DIR", help="the folder of tables and runs")
+    add_lake(parser)
     parser.add_argument(
         "--older-than",
         type=float,
@@ -38,15 +39,16 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def compact(arguments: argparse.Namespace, settings: Settings) -> int:
     """Compact a lake; 0, or 1 where a partition was given up because another process was faster."""
-    lake = (arguments.lake if arguments.lake is not None else Path(settings.lake)).absolute()
-    if not (lake / "catalog.sqlite3").is_file():
-        raise Misuse(f"no lake at {lake}: run `serpline run FILE` first")
     hours = arguments.older_than
     if not (math.isfinite(hours) and hours >= LEAST_HOURS):
         raise Misuse(f"--older-than takes {LEAST_HOURS:.0f} hour or more: younger files may be in use")
     done: list[TableUpkeep] = []
-    with closing(open_folder_catalog(lake)) as catalog:
-        for upkeep in Compactor(catalog, lake).compact(hours):
+    lake = lake_of(arguments, settings)
+    if not on_aws(lake) and not (Path(lake) / "catalog.sqlite3").is_file():
+        raise Misuse(f"no lake at {lake}: run `serpline run FILE` first")
+    place = open_place(settings, lake=lake)
+    with closing(place.open_catalog()) as catalog:
+        for upkeep in Compactor(catalog, place.lake).compact(hours):
             done.append(upkeep)
             print("\n".join(_lines(upkeep)), end="\n" if any(_lines(upkeep)) else "", flush=True)
     if not any(line for upkeep in done for line in _lines(upkeep)):

@@ -12,11 +12,18 @@ from typing import NoReturn
 
 from pipeline.cli import (
     compact_command,
+    control_command,
     practice_command,
     query_command,
+    redrive_command,
+    repair_command,
+    retry_command,
     run_command,
+    settle_command,
     sources_command,
     status_command,
+    submit_command,
+    trace_command,
     worker_command,
 )
 from pipeline.errors import Misuse, PipelineError
@@ -24,11 +31,18 @@ from pipeline.settings import read_settings
 
 COMMANDS = (
     run_command,
-    query_command,
+    submit_command,
     status_command,
+    trace_command,
+    query_command,
+    control_command,
+    redrive_command,
+    repair_command,
+    settle_command,
+    retry_command,
     compact_command,
-    sources_command,
     worker_command,
+    sources_command,
     practice_command,
 )
 

@@ -16,12 +16,16 @@ from pipeline.metrics import Metrics
 from pipeline.queues.names import Queues
 from pipeline.queues.protocol import MAX_DELAY
 from pipeline.retrieve import Retrieved, Retriever, retrieve
+from pipeline.run_control import RunControls
 from pipeline.storage.protocol import Storage
-from stages.records import Batch, Malformed, Pointer, Task
+from stages.records import Batch, Malformed, Page, Pointer, Task
 from stages.staged import encode_staged, read_header
 
 HOP_LIMIT = 20_000
 """Times that a body may be sent again to wait: months for a slow source, hours of the shortest waits."""
+
+PAUSED_WAIT = 300.0
+"""Seconds after which a batch of a paused run is looked at again."""
 
 SHORTEST_WAIT = 1.0
 """Seconds that a body waits at least before it is looked at again."""
@@ -33,7 +37,7 @@ _decoder = msgspec.json.Decoder(Batch)
 class FetchStep:
     """Fetches one batch a message. Calls of one object come one after another, on one event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is a part of its own that tests replace
         self,
         storage: Storage,
         queues: Queues,
@@ -42,8 +46,16 @@ class FetchStep:
         metrics: Metrics,
         log: Any,
         deadline: Callable[[float], float],
+        *,
+        lane: str = "",
+        controls: RunControls | None = None,
     ) -> None:
-        """``deadline`` gives the moment to stop for a batch that started at the one given."""
+        """``deadline`` gives the moment to stop for a batch that started at the one given.
+
+        ``lane`` is which of a source's functions this is; ``controls`` what the operator said of runs.
+        """
+        self._lane = lane
+        self._controls = controls
         self._unstored: dict[str, bytes] = {}
         """What was asked and could not be written: the same message again writes it, and asks nothing."""
         self._storage = storage
@@ -67,21 +79,28 @@ class FetchStep:
         key = keys.staged(batch)
         staged = self._storage.find(key)
         if staged is None and key not in self._unstored:
-            started = self._retriever.clock()
-            retrieved = self._runner.run(
-                retrieve(batch, self._retriever, lambda: self._deadline(started)), context=copy_context()
-            )
+            said = self._controls.said(batch.run_id) if self._controls is not None else ""
+            if said == "paused":
+                self._wait(batch, PAUSED_WAIT)
+                return
+            retrieved = cancelled(batch, self._retriever.clock()) if said == "cancelled" else self._ask(batch)
             if retrieved.left == batch.tasks:
                 # Nothing was asked, or nothing came of it that counts: the same body waits.
                 self._wait(batch, retrieved.delay)
                 return
             self._count(retrieved)
-            self._unstored = {key: _encode(batch, retrieved)}
+            self._unstored = {key: _encode(batch, retrieved, self._lane)}
         if staged is None:
             staged = self._stage(key)
             self._log.info("batch staged", pages=self._forward(key, staged))
         else:
             self._metrics.add("pages_found", self._forward(key, staged))
+
+    def _ask(self, batch: Batch) -> Retrieved:
+        started = self._retriever.clock()
+        return self._runner.run(
+            retrieve(batch, self._retriever, lambda: self._deadline(started)), context=copy_context()
+        )
 
     def _stage(self, key: str) -> bytes:
         """Write the staged object; where another delivery was first, give its object instead."""
@@ -94,6 +113,8 @@ class FetchStep:
     def _count(self, retrieved: Retrieved) -> None:
         for page in retrieved.pages:
             self._metrics.add(f"pages_{page.status}")
+            if page.latency_ms:
+                self._metrics.observe("latency_ms", page.latency_ms)
 
     def _forward(self, key: str, staged: bytes) -> int:
         """Send the pointer and the remainder, from the object alone, which every delivery sees alike.
@@ -106,7 +127,7 @@ class FetchStep:
             raise Unreadable(f"staged object {key}: {error}", key=key) from error
         if header.remainder is not None:
             self._queues.fetch(header.batch.source).send(
-                [_encoder.encode(header.remainder)], delay=header.delay
+                [_encoder.encode(header.remainder)], delay=header.delay, group=header.batch.run_id
             )
         if header.pages:
             self._queues.results.send([_encoder.encode(Pointer(key, header.pages))])
@@ -119,13 +140,35 @@ class FetchStep:
             )
         again = msgspec.structs.replace(batch, hop=batch.hop + 1)
         delay = min(max(delay, SHORTEST_WAIT), MAX_DELAY)
-        self._queues.fetch(batch.source).send([_encoder.encode(again)], delay=delay)
+        self._queues.fetch(batch.source).send([_encoder.encode(again)], delay=delay, group=batch.run_id)
 
 
-def _encode(batch: Batch, retrieved: Retrieved) -> bytes:
+def _encode(batch: Batch, retrieved: Retrieved, lane: str) -> bytes:
     left = remainder(batch, retrieved.left)
     return encode_staged(
-        batch, retrieved.pages, lane="", remainder=left, delay=min(retrieved.delay, MAX_DELAY)
+        batch, retrieved.pages, lane=lane, remainder=left, delay=min(retrieved.delay, MAX_DELAY)
+    )
+
+
+def cancelled(batch: Batch, now: float) -> Retrieved:
+    """What becomes of a batch that is not to be asked any more: each task ends as refused."""
+    return Retrieved([unasked_page(task, "refused", "cancelled", now) for task in batch.tasks], ())
+
+
+def unasked_page(task: Task, status: str, reason: str, now: float) -> Page:
+    """The page of a task that ends without a request of its own."""
+    return Page(
+        task=task,
+        attempts=task.attempts + task.refusals,
+        status=status,
+        reason=reason,
+        http_status=0,
+        requested_at=now,
+        fetched_at=now,
+        latency_ms=0,
+        bytes=0,
+        url="",
+        total_results=None,
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from typing import Any, BinaryIO, cast
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, Protocol, cast
 
 import msgspec
 
@@ -25,6 +25,46 @@ from stages.text_blocks import Reject
 SENT_AT_ONCE = 10
 """Batches of one send (SQS takes ten a call)."""
 
+
+class Sender(Protocol):
+    """Where the batches of one part go, in their order."""
+
+    def send(self, source: str, batches: Sequence[Batch]) -> None:
+        """Store or send batches of one source."""
+
+    def end(self) -> None:
+        """The part has no more."""
+
+
+class Outlet(Protocol):
+    """Opens the way out for the batches of a part."""
+
+    def __call__(self, run: Run, part: int) -> Sender:
+        """The sender of one part of a run."""
+
+
+class QueueOutlet:
+    """Batches go to the queues of their sources at once."""
+
+    def __init__(self, queues: Queues, admit: Callable[[Queue], None] = lambda _queue: None) -> None:
+        """``admit`` is called before batches are sent and may wait until the queue has room."""
+        self._queues = queues
+        self._admit = admit
+
+    def __call__(self, run: Run, part: int) -> Sender:  # noqa: ARG002
+        """Every part has the same way."""
+        return self
+
+    def send(self, source: str, batches: Sequence[Batch]) -> None:
+        """Send them."""
+        queue = self._queues.fetch(source)
+        self._admit(queue)
+        queue.send([_encoder.encode(batch) for batch in batches], group=batches[0].run_id)
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+
 SPOOLED = 8 << 20
 """Bytes of rejects held in memory before they go to a temporary file."""
 
@@ -41,10 +81,9 @@ class ShardStep:
         queues: Queues,
         metrics: Metrics,
         log: Any,
-        admit: Callable[[Queue], None] = lambda _queue: None,
+        outlet: Outlet,
     ) -> None:
-        """``admit`` is called before batches are sent and may wait until the queue has room."""
-        self._admit = admit
+        self._outlet = outlet
         self._storage = storage
         self._queues = queues
         self._metrics = metrics
@@ -65,7 +104,10 @@ class ShardStep:
                 "shard it with the version that froze it, or drop the file again"
             )
         log = self._log.bind(stage="shard", run_id=run.run_id, part=task.part)
-        with self._storage.open(run.key) as stream, tempfile.SpooledTemporaryFile(SPOOLED) as spool:
+        with (
+            self._storage.open(run.key, version=run.version) as stream,
+            tempfile.SpooledTemporaryFile(SPOOLED) as spool,
+        ):
             rejects = cast("BinaryIO", spool)
             row = self._shard(stream, run, task.part, rejects)
             if rejects.tell():
@@ -80,21 +122,20 @@ class ShardStep:
         )
 
     def _shard(self, stream: BinaryIO, run: Run, part: int, rejects: BinaryIO) -> ShardRow:
-        waiting: dict[str, list[bytes]] = {}
+        sender = self._outlet(run, part)
+        waiting: dict[str, list[Batch]] = {}
         read = 0
         try:
             for event in shard(stream, run, part):
                 if isinstance(event, Reject):
                     rejects.write(_encoder.encode(event) + b"\n")
                 elif isinstance(event, Batch):
-                    bodies = waiting.setdefault(event.source, [])
-                    bodies.append(_encoder.encode(event))
+                    batches = waiting.setdefault(event.source, [])
+                    batches.append(event)
                     self._metrics.add("tasks", len(event.tasks))
-                    if len(bodies) >= SENT_AT_ONCE:
-                        queue = self._queues.fetch(event.source)
-                        self._admit(queue)
-                        queue.send(bodies)
-                        bodies.clear()
+                    if len(batches) >= SENT_AT_ONCE:
+                        sender.send(event.source, batches)
+                        batches.clear()
                         at = stream.tell()
                         self._metrics.add("bytes_read", at - read)
                         read = at
@@ -104,9 +145,10 @@ class ShardStep:
         except Malformed as error:
             rejects.write(_encoder.encode(Reject(0, "file_refused", str(error))) + b"\n")
             row = ShardRow(run.run_id, run.run_date, run.name, part, run.parts, refused=str(error))
-        for source, bodies in waiting.items():
-            if bodies:
-                self._queues.fetch(source).send(bodies)
+        for source, batches in waiting.items():
+            if batches:
+                sender.send(source, batches)
+        sender.end()
         return row
 
     def _count(self, row: ShardRow, unread: int) -> None:
@@ -114,6 +156,15 @@ class ShardStep:
         self._metrics.add("lines", row.lines)
         self._metrics.add("duplicates", row.duplicates)
         self._metrics.add("rejects", row.rejected)
+
+
+def names_part(body: bytes) -> bool:
+    """Whether a message of the keywords queue names a part of a run, and drops nothing."""
+    try:
+        _decoder.decode(body)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def decode_shard_task(body: bytes) -> ShardTask:

@@ -140,13 +140,13 @@ def make_retriever(
     )
 
 
-def table_rows(lake: Path, *columns: str, table: str = "pages") -> list[tuple[object, ...]]:
+def table_rows(lake: Path | str, *columns: str, table: str = "pages") -> list[tuple[object, ...]]:
     """Some columns of every row of a table, as pyiceberg reads them."""
-    read = open_folder_catalog(lake).load_table((NAMESPACE, table)).scan(selected_fields=columns).to_arrow()
+    read = open_folder_catalog(Path(lake)).load_table((NAMESPACE, table)).scan(selected_fields=columns).to_arrow()
     return list(zip(*(read[name].to_pylist() for name in columns), strict=True))
 
 
-def each_once(lake: Path) -> Counter[tuple[object, ...]]:
+def each_once(lake: Path | str) -> Counter[tuple[object, ...]]:
     """How often each (keyword, page) stands in the table of pages."""
     return Counter(table_rows(lake, "keyword", "page"))
 

@@ -24,7 +24,7 @@ from pipeline.queues.memory import MemoryBroker
 from pipeline.queues.names import Queues
 from pipeline.steps.aggregate import AggregateStep
 from pipeline.steps.fetch import FetchStep
-from pipeline.steps.shard import ShardStep
+from pipeline.steps.shard import QueueOutlet, ShardStep
 from pipeline.storage.folder import FolderStorage
 from pipeline.worker import one_by_one, settle
 from stages.run import ShardTask
@@ -113,7 +113,11 @@ class Process:
             storage, self.queues, retriever, self.runner, metrics, LOG, lambda _started: float("inf")
         )
         self.handlers = [
-            (self.queues.keywords, one_by_one(ShardStep(storage, self.queues, metrics, LOG)), 1),
+            (
+                self.queues.keywords,
+                one_by_one(ShardStep(storage, self.queues, metrics, LOG, QueueOutlet(self.queues))),
+                1,
+            ),
             (self.queues.fetch(API), one_by_one(fetch), 1),
             (self.queues.results, AggregateStep(storage, tables, metrics, LOG), 3),
         ]

@@ -59,9 +59,10 @@ def ready(place: Place) -> Place:
 
 def frozen(place: Place, keywords: list[str], source: str = "practice_page", name: str = "k.txt") -> Run:
     place.storage.put(f"keywords/x/{name}", "\n".join(keywords).encode())
-    terms = {known: loaded.terms for known, loaded in place.sources.items()}
     drop = Drop(f"keywords/x/{name}", name, Options(source, "en-US", "desktop", 1))
-    return freeze_run(place.storage, "run1", drop, sources=terms, rate=500, clock=time.time)
+    return freeze_run(
+        place.storage, "run1", drop, lines=len(keywords), sources=place.sources, clock=time.time
+    )
 
 
 def check_whole(place: Place, run: Run, end: RunEnd, keywords: list[str]) -> Counter[object]:
@@ -346,9 +347,13 @@ def test_a_repeated_freeze_keeps_what_was_frozen(tmp_path: Path, engine: Practic
     """New defaults or a later day do not change a run that was frozen before."""
     place = place_for(tmp_path, engine)
     run = frozen(place, ["a", "b"])
-    terms = {known: loaded.terms for known, loaded in place.sources.items()}
     drop = Drop(run.key, run.name, Options("practice_api", "de-DE", "mobile", 3))
     again = freeze_run(
-        place.storage, "run1", drop, sources=terms, rate=1, clock=itertools.count(2e9).__next__
+        place.storage,
+        "run1",
+        drop,
+        lines=99_000_000,
+        sources=place.sources,
+        clock=itertools.count(2e9).__next__,
     )
     assert again == run == find_run(place.storage, "run1")

@@ -18,7 +18,7 @@ from pipeline.queues.memory import MemoryBroker
 from pipeline.queues.names import Queues
 from pipeline.steps.aggregate import AggregateStep
 from pipeline.steps.fetch import HOP_LIMIT, FetchStep, remainder
-from pipeline.steps.shard import ShardStep
+from pipeline.steps.shard import QueueOutlet, ShardStep
 from pipeline.storage.folder import FolderStorage
 from stages.records import Batch, Pointer, Task
 from stages.run import ShardTask
@@ -47,7 +47,7 @@ class Bench:
         )
 
     def shard(self) -> ShardStep:
-        return ShardStep(self.storage, self.queues, self.metrics, LOG)
+        return ShardStep(self.storage, self.queues, self.metrics, LOG, QueueOutlet(self.queues))
 
     def aggregate(self) -> AggregateStep:
         tables = Tables(open_folder_catalog(self.lake))

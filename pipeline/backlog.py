@@ -1,0 +1,183 @@
+"""The backlog: batches that a source's rate cannot reach within its horizon wait as objects.
+
+A queue is no place for them: it forgets after days, and a long run in it would stand before every
+later one. Shard writes them, ``conduct`` releases them as the queue drains, run after run in turns.
+Everything here may happen twice: a batch that is sent again finds its staged object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from pipeline import keys
+from pipeline.queues.names import Queues
+from pipeline.run_control import said_of
+from pipeline.runs import batch_size
+from pipeline.storage.protocol import Storage
+from stages.records import Batch
+from stages.run import Run
+
+EACH_RUN = 1 / 20
+"""Share of the horizon that every run may put into the queue, however long that is already."""
+
+BATCHES_A_CHUNK = 100
+"""Batches of one object at most: about a megabyte."""
+
+_encoder = msgspec.json.Encoder()
+
+
+class Room(msgspec.Struct, frozen=True):
+    """How many tasks a source's queue may hold."""
+
+    rate: float
+    horizon: float
+
+    @property
+    def tasks(self) -> float:
+        """What the rate asks within the horizon."""
+        return self.rate * self.horizon
+
+    @property
+    def chunk(self) -> int:
+        """Tasks of one object in the backlog: few enough that runs take turns within the horizon."""
+        return max(1, int(self.tasks * EACH_RUN))
+
+    def left(self, queues: Queues, source: str) -> float:
+        """Tasks that still fit, as well as the broker knows."""
+        depth = queues.fetch(source).depth()
+        return self.tasks - (depth.waiting + depth.in_flight) * batch_size(self.rate)
+
+
+class BacklogOutlet:
+    """The way out of shard: into the queue what the rate can do soon, into the backlog the rest."""
+
+    def __init__(self, storage: Storage, queues: Queues, rates: Mapping[str, float], horizon: float) -> None:
+        self._storage = storage
+        self._queues = queues
+        self._rooms = {source: Room(rate, horizon) for source, rate in rates.items()}
+
+    def __call__(self, run: Run, part: int) -> _PartSender:
+        """The sender of one part of a run."""
+        return _PartSender(self._storage, self._queues, self._rooms, run, part)
+
+
+class _PartSender:
+    def __init__(
+        self, storage: Storage, queues: Queues, rooms: Mapping[str, Room], run: Run, part: int
+    ) -> None:
+        self._storage = storage
+        self._queues = queues
+        self._rooms = rooms
+        self._run = run
+        self._part = part
+        self._left: dict[str, float] = {}
+        self._held: dict[str, list[Batch]] = {}
+        self._chunks = 0
+
+    def send(self, source: str, batches: Sequence[Batch]) -> None:
+        """Send while there is room; what comes after the first that was held back is held back too."""
+        left = self._left.get(source)
+        if left is None:
+            room = self._rooms[source]
+            left = max(room.left(self._queues, source), room.tasks * EACH_RUN / self._run.parts)
+        direct: list[Batch] = []
+        held = self._held.setdefault(source, [])
+        for batch in batches:
+            if left > 0 and not held:
+                direct.append(batch)
+                left -= len(batch.tasks)
+            else:
+                left = 0.0
+                held.append(batch)
+        self._left[source] = left
+        if direct:
+            bodies = [_encoder.encode(batch) for batch in direct]
+            self._queues.fetch(source).send(bodies, group=self._run.run_id)
+        self._write(source, least=BATCHES_A_CHUNK)
+
+    def end(self) -> None:
+        """Write what is still held."""
+        for source in self._held:
+            self._write(source, least=1)
+
+    def _write(self, source: str, least: int) -> None:
+        held = self._held[source]
+        while len(held) >= least:
+            chunk: list[Batch] = []
+            tasks = 0
+            while held and len(chunk) < BATCHES_A_CHUNK and (not chunk or tasks < self._rooms[source].chunk):
+                tasks += len(held[0].tasks)
+                chunk.append(held.pop(0))
+            folder = keys.backlog_of(source, self._run.created_at, self._run.run_id)
+            key = keys.backlog_chunk(folder, self._part, self._chunks, tasks)
+            self._chunks += 1
+            self._storage.put(key, b"\n".join(_encoder.encode(batch) for batch in chunk) + b"\n")
+
+
+class Released(msgspec.Struct, frozen=True):
+    """What one turn of ``release`` did, and what still waits: in chunks and in tasks."""
+
+    chunks: int = 0
+    tasks: int = 0
+    chunks_left: int = 0
+    tasks_left: int = 0
+
+
+def release(
+    storage: Storage, queues: Queues, source: str, room: Room, stopped: Callable[[], bool] = lambda: False
+) -> Released:
+    """Send chunks of a source's backlog while its queue has room for them.
+
+    The oldest run begins and every run has its turn. A paused run keeps its chunks; a cancelled one gives
+    all of them at once, since they ask for nothing. A chunk is deleted when it was sent.
+    """
+    runs = _chunks_by_run(storage, source)
+    left = room.left(queues, source)
+    sent = tasks = 0
+    for chunk in _in_turns(storage, runs):
+        if stopped() or (left <= 0 and not chunk.free):
+            break
+        bodies = [body for body in storage.get(chunk.key).split(b"\n") if body]
+        queues.fetch(source).send(bodies, group=chunk.run_id)
+        storage.delete(chunk.key)
+        sent += 1
+        tasks += chunk.tasks
+        left -= 0 if chunk.free else chunk.tasks
+    waiting = [chunk for chunks in runs.values() for chunk in chunks]
+    return Released(sent, tasks, len(waiting) - sent, sum(chunk.tasks for chunk in waiting) - tasks)
+
+
+class _Chunk(msgspec.Struct, frozen=True):
+    key: str
+    run_id: str
+    tasks: int
+    free: bool = False
+
+
+def _chunks_by_run(storage: Storage, source: str) -> dict[str, list[_Chunk]]:
+    """The chunks of every run, runs in the order of their age."""
+    runs: dict[str, list[_Chunk]] = {}
+    for key in storage.keys(keys.backlog(source)):
+        *_, folder, name = key.split("/")
+        run_id = folder.partition("-")[2]
+        tasks = int(name.removesuffix(".jsonl").rpartition("-")[2])
+        runs.setdefault(run_id, []).append(_Chunk(key, run_id, tasks))
+    return runs
+
+
+def _in_turns(storage: Storage, runs: Mapping[str, Sequence[_Chunk]]) -> Iterator[_Chunk]:
+    """Cancelled runs' chunks first, then one chunk of each run that is not paused, round after round."""
+    said = {run_id: said_of(storage, run_id) for run_id in runs}
+    for run_id, chunks in runs.items():
+        if said[run_id] == "cancelled":
+            yield from (msgspec.structs.replace(chunk, free=True) for chunk in chunks)
+    asking = [iter(chunks) for run_id, chunks in runs.items() if not said[run_id]]
+    while asking:
+        for turn in list(asking):
+            chunk = next(turn, None)
+            if chunk is None:
+                asking.remove(turn)
+            else:
+                yield chunk

@@ -1,0 +1,62 @@
+"""``serpline repair``: a run that lost messages on its way is made whole."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pipeline.cli.place import (
+    add_broker,
+    add_lake,
+    add_run,
+    mark_complete,
+    open_queued,
+    open_tables,
+    run_named,
+)
+from pipeline.settings import Settings
+
+
+def add(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the command's words to the parser."""
+    parser = commands.add_parser(
+        "repair",
+        parents=[common],
+        help="send again what a run lost on its way",
+        description="Finds the tasks without a row and sends their batches again from where they stopped. "
+        "Meant for a run that is incomplete while its queues are empty; what still waits there is asked once "
+        "all the same. Redrive dead letters first.",
+    )
+    add_run(parser)
+    add_lake(parser)
+    add_broker(parser)
+    parser.set_defaults(command=repair_run)
+
+
+def repair_run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Send again what is pending; 0 also where nothing is."""
+    from pipeline.repair import repair  # noqa: PLC0415  # the formats of files
+
+    place = open_queued(arguments, settings)
+    run = run_named(place, arguments.run)
+    tables = open_tables(place)
+    if tables.ledger(run.run_id, run.run_date).complete:
+        mark_complete(place, run)
+        print(f"run {run.run_id} is complete: nothing is missing")
+        return 0
+    queues = place.open_queues()
+    try:
+        done = repair(place, run, tables, queues)
+    finally:
+        queues.close()
+    sent = {
+        "parts to be sharded": done.parts,
+        "batches to be fetched": done.batches,
+        "staged objects to be committed": done.staged,
+    }
+    told = ", ".join(f"{count:,} {what}" for what, count in sent.items() if count)
+    print(f"sent again: {told if told else 'nothing'}")
+    if done.backlog:
+        print(f"{done.backlog:,} batches wait in the backlog, and come as the queue drains")
+    print(f"`serpline status {run.run_id} --watch` shows how it goes on")
+    return 0

@@ -1,0 +1,71 @@
+"""Function compact: tables and views made, small files made few, complete runs marked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from pipeline.attaching import create_tables, write_down_tables
+from pipeline.catalog import Tables
+from pipeline.compaction import Compactor
+from pipeline.errors import Unavailable
+from pipeline.finishing import finish_complete_runs
+from pipeline.functions.runtime import Opened, Remaining, open_function
+from pipeline.run_events import BusEvents
+from pipeline.view_catalog import create_views, drop_views
+
+Action = Callable[[Mapping[str, Any], Remaining], Any]
+
+
+def open_compact() -> tuple[Opened, dict[str, Action]]:
+    """The function's world, and its actions by name."""
+    opened = open_function("compact")
+
+    def tables(event: Mapping[str, Any], remaining: Remaining) -> Any:
+        catalog = opened.place.open_catalog()
+        glue, database = opened.clients.glue, opened.settings.database
+        if event.get("tf", {}).get("action") == "delete":
+            # The bucket outlives the catalog: where each table was is written down for the next apply.
+            return {"dropped": drop_views(glue, database), **write_down_tables(catalog, opened.place.storage)}
+        made = _granted(lambda: create_tables(catalog, opened.place.storage), opened, remaining)
+        return {"tables": made, "views": create_views(glue, database)}
+
+    def compact(_event: Mapping[str, Any], _remaining: Remaining) -> Any:
+        compactor = Compactor(opened.place.open_catalog(), opened.place.lake)
+        return [msgspec.to_builtins(done) for done in compactor.compact()]
+
+    def ledger(_event: Mapping[str, Any], remaining: Remaining) -> Any:
+        place = opened.place
+        events = BusEvents(opened.clients.events, opened.settings.bus, opened.settings.name)
+        done = finish_complete_runs(
+            place.storage,
+            Tables(place.open_catalog()),
+            events,
+            place.clock,
+            lambda: place.clock() > remaining.until(),
+        )
+        opened.metrics.add("runs_completed", len(done))
+        return {"complete": done}
+
+    return opened, {"tables": tables, "compact": compact, "ledger": ledger}
+
+
+GRANT_TRIES = 10
+GRANT_PAUSE = 5.0
+"""Seconds between tries: a role that was just made is not known everywhere at once."""
+
+
+def _granted(make: Callable[[], Any], opened: Opened, remaining: Remaining) -> Any:
+    for tried in range(GRANT_TRIES):
+        try:
+            return make()
+        except Unavailable as error:
+            late = opened.place.clock() + GRANT_PAUSE > remaining.until()
+            if late or tried == GRANT_TRIES - 1:
+                raise
+            opened.log.warning("tables are not made yet", error=str(error))
+            time.sleep(GRANT_PAUSE)
+    raise AssertionError("the last try raises")
