@@ -23,14 +23,22 @@ from infra.packages.build import ROOT, build
 from infra.packages.targets import KINDS, TARGETS
 
 # A function's imports, and the clients that it opens before its first event.
+_OPENED = (
+    "; from pipeline.bootstrap_aws import aws_clients; from pipeline.settings import read_settings"
+    "; aws = aws_clients(read_settings()); clients = "
+)
+_TABLES = (
+    "; from pipeline.glue import open_glue_catalog"
+    "; catalog = open_glue_catalog(aws.glue, 'serpline', 'bucket', region=aws.region)"
+)
 STARTS = {
-    "shard": "import lambdas.shard",
-    "fetch": "import lambdas.fetch",
-    "conduct": "import lambdas.conduct",
-    "aggregate": "import lambdas.aggregate",
-    "compact": "import lambdas.compact",
+    "shard": f"import lambdas.shard{_OPENED}aws.s3, aws.sqs",
+    "fetch": f"import lambdas.fetch{_OPENED}aws.s3, aws.sqs, aws.dynamodb",
+    "conduct": f"import lambdas.conduct{_OPENED}aws.s3, aws.sqs, aws.dynamodb, aws.lambda_",
+    "aggregate": f"import lambdas.aggregate{_OPENED}aws.s3, aws.sqs{_TABLES}",
+    "compact": f"import lambdas.compact{_OPENED}aws.s3{_TABLES}",
 }
-KIND = {"shard": "light", "fetch": "light", "conduct": "light", "aggregate": "heavy", "compact": "heavy"}
+KIND = {"shard": "heavy", "fetch": "light", "conduct": "light", "aggregate": "heavy", "compact": "heavy"}
 
 CLIENTS = "import boto3; s3 = boto3.client('s3'); sqs = boto3.client('sqs')"
 GLUE = (

@@ -39,6 +39,7 @@ class EmfMetrics:
         self._lock = threading.Lock()
         self._counts: dict[str, float] = defaultdict(float)
         self._values: dict[str, list[float]] = defaultdict(list)
+        self._sources: dict[str, EmfMetrics] = {}
 
     def add(self, name: str, value: float = 1) -> None:
         """Count ``value`` more of this."""
@@ -51,14 +52,22 @@ class EmfMetrics:
             self._values[name].append(value)
 
     def of(self, source: str) -> EmfMetrics:
-        """The metrics of one source, where a stage works for several: to be flushed by themselves."""
-        return EmfMetrics(self._namespace, self._stage, source, self._tell, self._clock)
+        """The metrics of one source, where a stage works for several; told with these."""
+        with self._lock:
+            if source not in self._sources:
+                self._sources[source] = EmfMetrics(
+                    self._namespace, self._stage, source, self._tell, self._clock
+                )
+            return self._sources[source]
 
     def flush(self) -> None:
         """Tell what was counted and measured since the last time, if anything was."""
         with self._lock:
+            sources = list(self._sources.values())
             counts, values = self._counts, self._values
             self._counts, self._values = defaultdict(float), defaultdict(list)
+        for one in sources:
+            one.flush()
         said: dict[str, Any] = {**counts, **values}
         while said:
             line = {name: _first(value) for name, value in said.items()}

@@ -48,11 +48,15 @@ BACKOFF = 2.0
 
 
 class Retrieved(msgspec.Struct, frozen=True):
-    """What became of a batch: pages, the tasks left undone, and how long those should wait."""
+    """What became of a batch: pages, the tasks left undone, and how long those should wait.
+
+    ``refusals`` counts the requests that the engine refused.
+    """
 
     pages: list[Page]
     left: tuple[Task, ...]
     delay: float = 0.0
+    refusals: int = 0
 
 
 class Retriever(msgspec.Struct, frozen=True):
@@ -101,6 +105,7 @@ class _Retrieval:
         self._resume_at = 0.0
         self._halt = asyncio.Event()
         self._next_slot = 0
+        self._refusals = 0
         self._trouble: PipelineError | None = None
 
     async def run(self) -> Retrieved:
@@ -114,7 +119,8 @@ class _Retrieval:
         left = (*self._left, *(ask.task for ask in self._pending))
         if self._trouble is not None and left == self._batch.tasks:
             raise self._trouble
-        return Retrieved(self._pages, left, max(0.0, self._resume_at - self._r.clock()) if left else 0.0)
+        delay = max(0.0, self._resume_at - self._r.clock()) if left else 0.0
+        return Retrieved(self._pages, left, delay, self._refusals)
 
     async def _work(self) -> None:
         if self._r.robots is not None and not await self._obey_robots(self._r.robots):
@@ -269,6 +275,7 @@ class _Retrieval:
             return Retry("defect")
 
     async def _refused(self, judged: Refused) -> None:
+        self._refusals += 1
         state = await asyncio.to_thread(
             self._r.pacer.refuse, self._name, self._terms, judged.until, judged.reason
         )

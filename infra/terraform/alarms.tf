@@ -179,7 +179,7 @@ resource "aws_cloudwatch_metric_alarm" "drift" {
   for_each = var.alarms ? var.sources : {}
 
   alarm_name          = "${var.name}-${each.key}-drift"
-  alarm_description   = "More than a fifth of an hour's pages of ${each.key} failed. The named query drift shows whether its page changed."
+  alarm_description   = "More than a fifth of an hour's pages of ${each.key} were answered and could not be read. The named query drift shows whether its page changed."
   evaluation_periods  = 1
   comparison_operator = "GreaterThanThreshold"
   threshold           = 20
@@ -189,13 +189,13 @@ resource "aws_cloudwatch_metric_alarm" "drift" {
 
   metric_query {
     id          = "share"
-    label       = "Failed pages, percent"
-    expression  = "IF(SUM([ok, failed]) >= 20, 100 * failed / SUM([ok, failed]), 0)"
+    label       = "Unreadable pages, percent"
+    expression  = "IF(SUM([ok, unreadable]) >= 20, 100 * unreadable / SUM([ok, unreadable]), 0)"
     return_data = true
   }
 
   dynamic "metric_query" {
-    for_each = toset(["ok", "failed"])
+    for_each = toset(["ok", "unreadable"])
 
     content {
       id = metric_query.key

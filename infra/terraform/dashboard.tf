@@ -23,9 +23,9 @@ locals {
       lines = [for queue, _ in local.queues : ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", "${var.name}-${queue}"]]
     },
     {
-      title = "Batches in the backlog"
+      title = "Tasks in the backlog"
       stat  = "Maximum"
-      lines = [for name in local.source_names : [local.namespace, "backlog_batches", "stage", "conduct", "source", name]]
+      lines = [for name in local.source_names : [local.namespace, "backlog_tasks", "stage", "conduct", "source", name]]
     },
     {
       title = "Closed sources (1: refuses, and is left alone)"

@@ -58,7 +58,6 @@ def _look(opened: Opened, queues: Queues, source: str, remaining: Remaining) -> 
     metrics.add("closed", float(bool(state.closed_since)))
     metrics.add("queue_depth", depth.waiting + depth.in_flight)
     metrics.add("backlog_tasks", released.tasks_left)
-    metrics.flush()
     return {
         "lane": done.lane,
         "working": done.working,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,10 +36,12 @@ class AggregateStep:
         """
         failed: dict[int, PipelineError] = {}
         rows: list[ShardRow] = []
-        committed = self._tables.append_pages(self._staged(bodies, rows, failed))
+        of_source: Counter[str] = Counter()
+        committed = self._tables.append_pages(self._staged(bodies, rows, failed, of_source))
         # Rows come after pages: a run whose row is there never looks emptier than it is for long.
         added = self._tables.append_shards(rows) if rows else 0
-        self._metrics.add("pages_committed", committed.pages + committed.already)
+        for source, pages in of_source.items():
+            self._metrics.of(source).add("pages_committed", pages)
         self._metrics.add("results_committed", committed.results)
         self._log.info(
             "committed",
@@ -51,9 +54,16 @@ class AggregateStep:
         return failed
 
     def _staged(
-        self, bodies: Sequence[bytes], rows: list[ShardRow], failed: dict[int, PipelineError]
+        self,
+        bodies: Sequence[bytes],
+        rows: list[ShardRow],
+        failed: dict[int, PipelineError],
+        of_source: Counter[str],
     ) -> Iterator[Staged]:
-        """The staged batches one after another; shard rows go to ``rows``, what is bad to ``failed``."""
+        """The staged batches one after another; shard rows go to ``rows``, what is bad to ``failed``.
+
+        ``of_source`` counts the pages given.
+        """
         for at, body in enumerate(bodies):
             try:
                 key = _key(body)
@@ -67,6 +77,7 @@ class AggregateStep:
             except PipelineError as error:
                 failed[at] = error
             else:
+                of_source[staged.header.batch.source] += staged.header.pages
                 yield staged
 
 

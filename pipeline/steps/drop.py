@@ -65,7 +65,7 @@ class _Record(msgspec.Struct, frozen=True):
 
 
 class _Notification(msgspec.Struct, frozen=True):
-    Records: list[_Record]
+    Records: list[dict[str, Any]]
 
 
 class _Scheduled(msgspec.Struct, frozen=True):
@@ -103,10 +103,11 @@ class DropStep:
         self._clock = clock
         self._log = log
 
-    def __call__(self, body: bytes) -> list[Run]:
+    def __call__(self, body: bytes) -> Iterator[Run]:
         """The runs that the message drops, frozen: none for a test event or a key that is no drop.
 
-        Raises ``Permanent`` for a message of no known kind, ``ObjectMissing`` for a file that is gone.
+        Raises ``Permanent`` for a message of no known kind, ``ObjectMissing`` for a file that is gone:
+        after the last run, so that one record never keeps its neighbours back.
         """
         try:
             message = msgspec.json.decode(body)
@@ -116,30 +117,28 @@ class DropStep:
             raise Permanent("a message of the keywords queue is a JSON object; this one is not")
         if message.get("Event") == "s3:TestEvent":
             self._log.info("test event ignored")
-            return []
-        if "Records" in message:
-            return self._notified(_as(_Notification, message))
-        if "keywords" in message:
-            return [self._direct(_as(_Direct, message), body)]
-        if "drop" in message:
-            return [self._scheduled(_as(_Scheduled, message))]
-        raise Permanent(
-            "a message of the keywords queue is an S3 notification, a part of a run, a scheduled drop or "
-            f"a list of keywords; this one has {', '.join(sorted(map(str, message))) or 'nothing'}"
-        )
+        elif "Records" in message:
+            yield from self._notified(_as(_Notification, message))
+        elif "keywords" in message:
+            yield self._direct(_as(_Direct, message), body)
+        elif "drop" in message:
+            yield self._scheduled(_as(_Scheduled, message))
+        else:
+            raise Permanent(
+                "a message of the keywords queue is an S3 notification, a part of a run, a scheduled drop or "
+                f"a list of keywords; this one has {', '.join(sorted(map(str, message))) or 'nothing'}"
+            )
 
-    def _notified(self, notification: _Notification) -> list[Run]:
-        """One broken record never keeps its neighbours back; its error is raised after them."""
-        runs: list[Run] = []
+    def _notified(self, notification: _Notification) -> Iterator[Run]:
         failed: PipelineError | None = None
         for record in notification.Records:
             try:
-                runs.extend(self._record(record))
+                yield from self._record(_as(_Record, record))
             except PipelineError as error:
-                failed = error
+                # What may yet succeed decides: buried for another's fault, it would be lost.
+                failed = error if failed is None or isinstance(failed, Permanent) else failed
         if failed is not None:
             raise failed
-        return runs
 
     def _record(self, record: _Record) -> Iterator[Run]:
         dropped = record.s3.object
@@ -166,7 +165,10 @@ class DropStep:
         lines = b"".join(msgspec.json.encode({"keyword": keyword}) + b"\n" for keyword in direct.keywords)
         if not self._storage.put_new(key, lines) and self._storage.get(key) != lines:
             raise Permanent(f"run {run_id} was made of other keywords: send these under another run_id")
-        return self._freeze(run_id, key, "", _given(direct))
+        run = self._freeze(run_id, key, "", _given(direct))
+        if run.key != key:
+            raise Permanent(f"run {run_id} was made of {run.key}: send these keywords under another run_id")
+        return run
 
     def _freeze(self, run_id: str, key: str, version: str | None, given: Given) -> Run:
         self._storage.put(keys.unfinished(run_id), b"{}")
@@ -214,13 +216,20 @@ class KeywordsStep:
         if names_part(body):
             self._shard(body)
             return
-        for run in self._drop(body):
-            parts = [msgspec.json.encode(ShardTask(run.run_id, part)) for part in range(run.parts)]
-            if len(parts) == 1:
-                # The common case pays for no second message.
-                self._shard(parts[0])
-            else:
+        parts: list[bytes] = []
+        try:
+            for run in self._drop(body):
+                parts.extend(msgspec.json.encode(ShardTask(run.run_id, part)) for part in range(run.parts))
+        except PipelineError:
+            # What was frozen goes on by itself: the message may be buried for what was not.
+            if parts:
                 self._queues.keywords.send(parts)
+            raise
+        if len(parts) == 1:
+            # The common case pays for no second message.
+            self._shard(parts[0])
+        elif parts:
+            self._queues.keywords.send(parts)
 
 
 def _given(message: _Scheduled | _Direct) -> Given:

@@ -84,6 +84,8 @@ class FetchStep:
                 self._wait(batch, PAUSED_WAIT)
                 return
             retrieved = cancelled(batch, self._retriever.clock()) if said == "cancelled" else self._ask(batch)
+            if retrieved.refusals:
+                self._metrics.add("refusals", retrieved.refusals)
             if retrieved.left == batch.tasks:
                 # Nothing was asked, or nothing came of it that counts: the same body waits.
                 self._wait(batch, retrieved.delay)
@@ -111,8 +113,13 @@ class FetchStep:
         return staged
 
     def _count(self, retrieved: Retrieved) -> None:
+        """What became of the batch; zeros too, so that an alarm sees a source that works."""
+        for counted in ("pages_ok", "pages_failed", "pages_unreadable"):
+            self._metrics.add(counted, 0)
         for page in retrieved.pages:
             self._metrics.add(f"pages_{page.status}")
+            if page.reason == "unreadable":
+                self._metrics.add("pages_unreadable")
             if page.latency_ms:
                 self._metrics.observe("latency_ms", page.latency_ms)
 

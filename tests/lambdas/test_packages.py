@@ -24,7 +24,7 @@ from infra.packages.wheels import PackageError, locked, wheels_of
 
 MOST_UNZIPPED = {"light": 45e6, "heavy": 210e6}
 KIND_OF = {
-    "shard": "light",
+    "shard": "heavy",  # Parquet files
     "fetch": "light",
     "conduct": "light",
     "probe": "light",
