@@ -61,8 +61,10 @@ DRIVERS_OF_ONE_PLACE = {
     "aiohttp": "pipeline/http_client.py pipeline/practice/",
     "duckdb": "pipeline/query",
     "sqlglot": "pipeline/query",
-    "pyiceberg": "pipeline/iceberg.py pipeline/glue.py pipeline/folder_catalog.py pipeline/attaching.py pipeline/table_schema.py pipeline/catalog.py pipeline/query pipeline/compaction.py "
+    "pyiceberg": "pipeline/iceberg.py pipeline/glue.py pipeline/folder_catalog.py pipeline/attaching.py "
+    "pipeline/table_schema.py pipeline/catalog.py pipeline/query pipeline/compaction.py "
     "pipeline/replacement.py pipeline/expiry.py pipeline/merging.py",
+    "boto3": "pipeline/bootstrap_aws.py",
     "rich": "pipeline/cli/ pipeline/query",
     "argparse": "pipeline/cli/",
 }
