@@ -73,7 +73,7 @@ def repair(place: Place, run: Run, tables: Tables, queues: Queues) -> Repaired:
     """Send again what is pending of a run, each at the point up to which the lake knows it.
 
     A part without a row is sharded again, a cut without a staged object is fetched, an object that is not
-    in the table is committed. Nothing is asked twice: fetch finds what was staged. Raises ``Misuse`` for a
+    in the table is committed. Nothing that was staged is asked again: fetch finds it. Raises ``Misuse`` for a
     run that cannot be mended (see ``check_mendable``).
     """
     check_mendable(run, place.clock(), "repair")

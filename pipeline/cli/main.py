@@ -13,6 +13,7 @@ from typing import NoReturn
 from pipeline.cli import (
     compact_command,
     control_command,
+    plan_command,
     practice_command,
     query_command,
     redrive_command,
@@ -31,6 +32,7 @@ from pipeline.settings import read_settings
 
 COMMANDS = (
     run_command,
+    plan_command,
     submit_command,
     status_command,
     trace_command,

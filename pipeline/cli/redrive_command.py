@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.bootstrap import Place
 from pipeline.cli.place import add_broker, add_lake, open_queued
+from pipeline.cli.screen import counted
 from pipeline.errors import Misuse
 from pipeline.queues.names import Queues
 from pipeline.queues.protocol import Queue
@@ -42,9 +43,7 @@ def redrive_stage(arguments: argparse.Namespace, settings: Settings) -> int:
     try:
         for queue in _queues(arguments, place, queues):
             moved = redrive(queue, rate=arguments.rate)
-            print(
-                f"{moved:,} {'message' if moved == 1 else 'messages'} sent again to {queue.name}", flush=True
-            )
+            print(f"{counted(moved, 'message')} sent again to {queue.name}", flush=True)
     finally:
         queues.close()
     return 0

@@ -14,6 +14,7 @@ from pipeline.cli.place import (
     open_tables,
     run_named,
 )
+from pipeline.cli.screen import counted
 from pipeline.settings import Settings
 
 
@@ -24,8 +25,8 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="send again what a run lost on its way",
         description="Finds the tasks without a row and sends their batches again from where they stopped. "
-        "Meant for a run that is incomplete while its queues are empty; what still waits there is asked once "
-        "all the same. Redrive dead letters first.",
+        "Meant for a run that is incomplete while its queues are empty: what still waits there is then there "
+        "twice. Redrive dead letters first.",
     )
     add_run(parser)
     add_lake(parser)
@@ -49,14 +50,14 @@ def repair_run(arguments: argparse.Namespace, settings: Settings) -> int:
         done = repair(place, run, tables, queues)
     finally:
         queues.close()
-    sent = {
-        "parts to be sharded": done.parts,
-        "batches to be fetched": done.batches,
-        "staged objects to be committed": done.staged,
-    }
-    told = ", ".join(f"{count:,} {what}" for what, count in sent.items() if count)
+    sent = (
+        (done.parts, "part", "sharded"),
+        (done.batches, "batch", "fetched"),
+        (done.staged, "staged object", "committed"),
+    )
+    told = ", ".join(f"{counted(count, what)} to be {end}" for count, what, end in sent if count)
     print(f"sent again: {told if told else 'nothing'}")
     if done.backlog:
-        print(f"{done.backlog:,} batches wait in the backlog, and come as the queue drains")
+        print(f"left in the backlog, until the queue drains: {counted(done.backlog, 'batch')}")
     print(f"`serpline status {run.run_id} --watch` shows how it goes on")
     return 0

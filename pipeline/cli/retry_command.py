@@ -21,6 +21,7 @@ from pipeline.cli.place import (
     open_tables,
     run_named,
 )
+from pipeline.cli.screen import counted
 from pipeline.cli.submit_command import hand_over
 from pipeline.errors import Misuse
 from pipeline.runs import Given
@@ -73,7 +74,7 @@ def retry_run(arguments: argparse.Namespace, settings: Settings) -> int:
         path = Path(folder) / f"retry-{run.run_id}.jsonl"
         tasks = _write(place, run, statuses, path)
         options = run.options
-        print(f"{tasks:,} {'task' if tasks == 1 else 'tasks'} of run {run.run_id} again", file=sys.stderr)
+        print(f"{counted(tasks, 'task')} of run {run.run_id} again", file=sys.stderr)
         return hand_over(place, settings, path, Given(options.source, options.locale, options.device))
 
 
@@ -87,7 +88,7 @@ def _write_only(arguments: argparse.Namespace, settings: Settings, statuses: tup
         tasks = _write(place, run, statuses, path)
     except OSError as error:
         raise Misuse(f"{path} cannot be written: {error.strerror}") from error
-    print(f"{path}: {tasks:,} {'task' if tasks == 1 else 'tasks'}; `serpline run {path}` asks them again")
+    print(f"{path}: {counted(tasks, 'task')}; `serpline run {path}` asks them again")
     return 0
 
 

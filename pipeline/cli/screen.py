@@ -90,6 +90,12 @@ def ledger_lines(run: Run, end: RunEnd) -> Iterator[str]:
         yield f"failed for good: {count:,} times {reason}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, as it is said: ``1 batch``, ``1,200 batches``."""
+    ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{ending}"
+
+
 def counts(run: Run, ledger: Ledger) -> Iterator[str]:
     """What the tables say of a run, a line each."""
     rows = ledger.shards

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from pipeline.cli.place import add_broker, add_lake, add_run, open_queued, open_tables, run_named
+from pipeline.cli.screen import counted
 from pipeline.settings import Settings
 
 
@@ -35,6 +36,9 @@ def settle_run(arguments: argparse.Namespace, settings: Settings) -> int:
         done = settle(place, run, open_tables(place), queues)
     finally:
         queues.close()
-    print(f"{done.tasks:,} tasks end as failed/dead; {done.staged:,} staged objects go to be committed")
+    print(
+        f"ended as failed/dead: {counted(done.tasks, 'task')}; "
+        f"sent to be committed: {counted(done.staged, 'staged object')}"
+    )
     print(f"`serpline status {run.run_id} --watch` shows how it goes on")
     return 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pipeline.cli.place import add_lake, open_lake, open_tables, run_named
+from pipeline.cli.screen import counted
 from pipeline.runs import all_runs
 from pipeline.settings import Settings
 
@@ -85,12 +86,12 @@ def _task_lines(task: TracedTask) -> Iterator[str]:
             spent = f"{staged.attempts} failed, {staged.refusals} refused"
             yield f"      left for cut {staged.cut + 1} ({spent} requests so far)"
         else:
-            yield f"      {_ended(staged.status, staged.reason)}, {staged.attempts} requests"
+            yield f"      {_ended(staged.status, staged.reason)}, {counted(staged.attempts, 'request')}"
     for row in task.rows:
         answered = f", HTTP {row.http_status}" if row.http_status else ""
         lane = f", lane {row.lane}" if row.lane else ""
         yield (
-            f"    row: {_ended(row.status, row.reason)}{answered}, {row.attempts} requests, "
+            f"    row: {_ended(row.status, row.reason)}{answered}, {counted(row.attempts, 'request')}, "
             f"{row.fetched_at:%Y-%m-%d %H:%M:%S} UTC{lane}"
         )
     if not task.rows:

@@ -142,7 +142,12 @@ def make_retriever(
 
 def table_rows(lake: Path | str, *columns: str, table: str = "pages") -> list[tuple[object, ...]]:
     """Some columns of every row of a table, as pyiceberg reads them."""
-    read = open_folder_catalog(Path(lake)).load_table((NAMESPACE, table)).scan(selected_fields=columns).to_arrow()
+    read = (
+        open_folder_catalog(Path(lake))
+        .load_table((NAMESPACE, table))
+        .scan(selected_fields=columns)
+        .to_arrow()
+    )
     return list(zip(*(read[name].to_pylist() for name in columns), strict=True))
 
 

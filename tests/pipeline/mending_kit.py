@@ -1,4 +1,4 @@
-"""A run on a lake whose messages a test may lose: every stage in one thread, over an engine without a wire."""
+"""A lake whose messages a test may lose: every stage in one thread, over an engine without a wire."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from stages.run import Run, ShardTask
 from tests.pipeline.kit import API, LOG, Clock, Engine, each_once, http, make_retriever, make_run, table_rows
 
 Fate = Callable[[str, bytes], str]
-"""What becomes of a delivery: "" it is worked on, "lost", "dead" (buried), "stuck" (worked on, kept as well)."""
+"""What becomes of a delivery: it is worked on (""), lost or buried ("dead")."""
 
 
 class World:

@@ -68,6 +68,35 @@ def test_status_shows_runs_and_one_run(serpline, keywords: Path):
     assert out.splitlines()[-1] == "complete"
 
 
+def test_a_run_made_here_is_traced_and_its_command_mends_it(
+    serpline, keywords: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The operator's commands find the same lake; what only workers need says so."""
+    serpline("run", str(keywords), "--run-id", "first")
+    code, out, _ = serpline("trace", "json dumps")
+    assert code == 0
+    assert "list.csv, line 2, 4" in out
+    assert "row: ok, HTTP 200, 1 request," in out
+    assert serpline("pause", "first")[0] == 2
+    code, _, err = serpline("repair", "first")
+    assert code == 2
+    assert "--broker" in err
+    monkeypatch.setenv("SERPLINE_BROKER", "amqp://127.0.0.1:1")
+    code, _, err = serpline("settle", "first")
+    assert code == 2
+    assert "the same command goes on with it" in err
+
+
+def test_what_failed_is_run_again_from_a_file(serpline, tmp_path: Path, keywords: Path, engine):
+    """`retry --file` and `run` together do on one machine what `retry` does with workers."""
+    serpline("run", str(keywords), "--run-id", "first")
+    again = tmp_path / "again.jsonl"
+    code, out, _ = serpline("retry", "first", "--status", "ok", "--file", str(again))
+    assert (code, out) == (0, f"{again}: 2 tasks; `serpline run {again}` asks them again\n")
+    assert serpline("run", str(again))[0] == 0
+    assert len(engine.arrivals) == 4
+
+
 def test_sources_try_shows_request_judgement_and_rows_and_stores_nothing(serpline, tmp_path: Path, engine):
     """What is asked, what it meant, what was read; the lake is not even made."""
     code, out, _ = serpline("sources", "try", "practice_page", "json dumps")

@@ -76,11 +76,6 @@ def client() -> Iterator[Any]:
         yield made
 
 
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(dynamodb, "PAUSE", 0.002)
-
-
 def counted(state: PaceState) -> tuple[PaceState, int]:
     """One more lease, and how many there are then."""
     after = msgspec.structs.replace(state, leases=state.leases + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from pipeline import redrive as redriving
 from pipeline.cli import drop, place
 from pipeline.cli.main import main
 from pipeline.errors import Misuse
+from pipeline.queues.kombu import KombuBroker
 from pipeline.run_control import said_of
 from pipeline.runs import find_run, is_complete
 from stages.run import Run
+from tests import servers
 from tests.pipeline.kit import API, api_source
 from tests.pipeline.mending_kit import World, keywords, stumbling, text
 
@@ -82,7 +85,7 @@ def test_settle_closes_a_run_and_refuses_a_complete_one(world: World, serpline: 
     code, out, _ = serpline("settle", "run1")
     assert (code, out.splitlines()[0]) == (
         0,
-        "10 tasks end as failed/dead; 3 staged objects go to be committed",
+        "ended as failed/dead: 10 tasks; sent to be committed: 3 staged objects",
     )
     world.deliver()
     code, out, err = serpline("settle", "run1")
@@ -112,7 +115,7 @@ def test_pause_resume_and_cancel(world: World, serpline: Serpline):
     assert said_of(world.storage, run.run_id) == "paused"
     rounds = 0
 
-    def fate(stage: str, body: bytes) -> str:
+    def fate(stage: str, _body: bytes) -> str:
         nonlocal rounds
         rounds += stage == "fetch"
         if rounds == 7:
@@ -299,6 +302,37 @@ def test_submit_sends_the_parts_and_the_same_again_is_the_same_run(
     world.deliver()
     assert len(world.engine.asked) == 10
     assert serpline("submit", path)[1] != first
+
+
+@pytest.mark.timeout(60)
+def test_the_commands_on_a_real_broker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """What submit sends on Redis is found again: buried, redriven, repaired."""
+    try:
+        server = servers.start_redis(tmp_path)
+    except servers.Missing as missing:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
+    for name, value in {"BROKER": server.url, "LAKE": str(tmp_path / "lake"), "SOURCE": API}.items():
+        monkeypatch.setenv(f"SERPLINE_{name}", value)
+    try:
+        path = tmp_path / "list.txt"
+        path.write_text(text(3))
+        assert main(["submit", str(path)]) == 0
+        run_id = capsys.readouterr().out.strip()
+        broker = KombuBroker(server.url, max_receives=5, visibility=900.0)
+        queue = broker.queue("serpline-keywords")
+        [part] = queue.receive(1, wait=2.0)
+        queue.bury(part, reason="killed")
+        assert main(["redrive", "shard"]) == 0
+        assert capsys.readouterr().out == "1 message sent again to serpline-keywords\n"
+        assert main(["repair", run_id[:6]]) == 0
+        assert "1 part to be sharded" in capsys.readouterr().out
+        assert sorted({one.body for one in queue.receive(5, wait=2.0)}) == [part.body]
+        assert main(["settle", run_id]) == 2
+        broker.close()
+    finally:
+        server.stop()
 
 
 MISUSES = {

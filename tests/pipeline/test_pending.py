@@ -55,7 +55,7 @@ def test_a_batch_that_was_never_fetched_is_open_as_it_was_sharded(world: World):
 
 
 def test_a_batch_is_followed_along_its_cuts(world: World):
-    """Pointers lost on the way are named one by one; the end is the cut that has no object, as it was sent."""
+    """Lost pointers are named one by one; the end is the cut that has no object, as it was sent."""
     world.engine = stumbling(["keyword 0", "keyword 1"], 2)
     run = world.drop(text(4))
     rounds = 0
@@ -63,7 +63,7 @@ def test_a_batch_is_followed_along_its_cuts(world: World):
     def fate(stage: str, body: bytes) -> str:
         nonlocal rounds
         rounds += stage == "fetch"
-        return "lost" if stage == "aggregate" and b".json.gz" in body or rounds > 2 else ""
+        return "lost" if (stage == "aggregate" and b".json.gz" in body) or rounds > 2 else ""
 
     world.deliver(fate)
     [lacking] = found(world, run)
@@ -109,6 +109,9 @@ def test_an_object_that_went_before_its_time_is_no_open_batch(world: World):
         return "lost" if stage == "fetch" and rounds > 1 else ""
 
     world.deliver(fate)
+    # What is committed is not named again.
+    [lacking] = found(world, run)
+    assert (lacking.tasks, lacking.staged, lacking.open.cut) == (1, (), 1)
     world.storage.delete("staging/run1/0/1-0.json.gz")
     with pytest.raises(Unreadable, match="is gone"):
         found(world, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from pipeline.errors import Misuse
 from pipeline.redrive import redrive
 from pipeline.repair import Repaired
 from pipeline.run_control import say
+from stages.run import Run
 from tests.pipeline.kit import API
 from tests.pipeline.mending_kit import World, keywords, stumbling, text
 
@@ -130,6 +132,16 @@ def test_runs_that_cannot_be_repaired_say_what_to_do(world: World):
         world.repair(foreign)
 
 
+def mend(world: World, run: Run, deed: str) -> None:
+    """One deed of an operator, who is told where it makes no sense."""
+    if deed == "redrive":
+        for queue in (world.queues.keywords, world.queues.fetch(API), world.queues.results):
+            redrive(queue)
+        return
+    with suppress(Misuse):
+        world.repair(run) if deed == "repair" else world.settle(run)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_any_messages_lost_or_dead_and_any_order_of_mending_give_each_task_one_row(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
@@ -141,46 +153,29 @@ def test_any_messages_lost_or_dead_and_any_order_of_mending_give_each_task_one_r
     monkeypatch.setattr(redriving, "LOOK", 0.0)
     dice = random.Random(seed)
     world = World(tmp_path / "lake")
-    count, parts, failures = 30, dice.choice([1, 2, 3]), dice.choice([1, 2])
+    count, failures = 30, dice.choice([1, 2])
     stumbled = dice.sample(keywords(count), 6)
     world.engine = stumbling(stumbled, failures)
-    run = world.drop(text(count), parts=parts, batch_size=dice.choice([1, 3, 7]))
+    run = world.drop(text(count), parts=dice.choice([1, 2, 3]), batch_size=dice.choice([1, 3, 7]))
+    deeds = dice.choices(["repair", "settle", "redrive"], k=dice.randint(1, 4))
 
     def fate(_stage: str, _body: bytes) -> str:
         return dice.choices(["", "lost", "dead"], [6, 2, 2])[0]
 
-    def redrive_all() -> None:
-        for queue in (world.queues.keywords, world.queues.fetch(API), world.queues.results):
-            redrive(queue)
-
     world.deliver(fate)
-    settled = False
-    for _ in range(dice.randint(1, 4)):
-        deed = dice.choice(["repair", "settle", "redrive"])
-        try:
-            if deed == "repair":
-                world.repair(run)
-            elif deed == "settle":
-                world.settle(run)
-                settled = True
-            else:
-                redrive_all()
-        except Misuse as error:
-            assert "not sharded yet" in str(error) or "complete" in str(error)
+    for deed in deeds:
+        mend(world, run, deed)
         # Sometimes the next deed comes before anything was delivered.
         if dice.random() < 0.6:
             world.deliver(fate)
-    for _ in range(20):
-        if world.ledger(run).complete:
-            break
-        world.repair(run)
+    while not world.ledger(run).complete:
+        mend(world, run, "repair")
         world.deliver()
-    redrive_all()
+    mend(world, run, "redrive")
     world.deliver()
     assert world.ledger(run).complete
     assert world.each_once() == whole(count)
     asked = Counter(keyword for keyword, _ in world.engine.asked)
     assert all(times <= 1 + failures * (keyword in stumbled) for keyword, times in asked.items())
-    statuses = Counter(status for status, _ in world.statuses().values())
-    assert settled or statuses == {"ok": count}
+    assert "settle" in deeds or set(world.statuses().values()) == {("ok", "")}
     world.close()

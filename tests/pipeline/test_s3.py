@@ -248,6 +248,7 @@ def wire() -> Iterator[tuple[Wire, S3Storage]]:
             asked = re.findall(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
             start, stop = (int(asked[0][0]), int(asked[0][1] or len(BODY)) + 1) if asked else (0, len(BODY))
             told.ranges.append(start)
+            cut = told.cuts.pop(0) if told.cuts else None
             if told.ignores_ranges:
                 asked, start, stop = [], 0, len(BODY)
             self.send_response(206 if asked else 200)
@@ -259,7 +260,6 @@ def wire() -> Iterator[tuple[Wire, S3Storage]]:
             if told.tells_length:
                 self.send_header("Content-Length", str(len(BODY[start:stop])))
             self.end_headers()
-            cut = told.cuts.pop(0) if told.cuts else None
             self.wfile.write(BODY[start:stop][:cut])
 
         def do_HEAD(self) -> None:

@@ -132,7 +132,7 @@ def test_a_run_that_is_not_wholly_sharded_is_repaired_first(world: World):
     world.deliver(
         lambda stage, body: "lost" if stage == "shard" and msgspec.json.decode(body)["part"] else ""
     )
-    with pytest.raises(Misuse, match="2 of 3 parts .* `serpline repair run1`"):
+    with pytest.raises(Misuse, match=r"2 of 3 parts .* `serpline repair run1`"):
         world.settle(run)
     world.repair(run)
     world.deliver(bury_fetch)

@@ -143,6 +143,9 @@ def test_a_table_without_a_keyword_column_is_refused_with_its_columns(name: str,
         ("pages", "9" * 5_000, "pages_not_a_number"),
         ("pages", "two", "pages_not_a_number"),
         ("pages", "1.5", "pages_not_a_number"),
+        ("page", "0", "too_many_pages"),
+        ("page", "6", "too_many_pages"),
+        ("page", "last", "pages_not_a_number"),
         ("keyword", " ", "empty"),
         ("keyword", "k" * 3_000, "keyword_too_long"),
     ],
@@ -150,12 +153,25 @@ def test_a_table_without_a_keyword_column_is_refused_with_its_columns(name: str,
 def test_a_row_that_cannot_be_asked_is_rejected_alone(column: str, value: str, reason: str):
     """Unknown source, locale or device, bad pages, a bad keyword: in CSV and JSON alike."""
     row = {"keyword": "bad", "source": "", "locale": "", "device": "", "pages": "", column: value}
-    csv = f"{','.join(row)}\n{','.join(row.values())}\ngood,,,,\n"
+    csv = f"{','.join(row)}\n{','.join(row.values())}\ngood{',' * (len(row) - 1)}\n"
     said = {name: cell for name, cell in row.items() if cell}
     for name, data, line in (("k.csv", csv, 2), ("k.jsonl", json.dumps(said) + '\n{"keyword":"good"}', 1)):
         found = sharded(name, data.encode())
         assert found.reasons == {line: reason}
         assert found.keywords == ["good"]
+
+
+def test_a_row_that_says_both_page_and_pages_is_rejected():
+    """Which of the two was meant is not guessed; an empty cell says nothing."""
+    found = sharded("k.csv", b"keyword,pages,page\na,2,2\nb,,2\nc,2,\n")
+    assert found.reasons == {2: "page_and_pages"}
+    assert [(keyword, page) for *_, keyword, page in found.tasks] == [("b", 2), ("c", 1), ("c", 2)]
+
+
+def test_a_page_is_read_from_every_format():
+    rows = [("k.jsonl", b'{"keyword":"a","page":3}'), ("k.tsv", b"page\tkeyword\n3\ta\n")]
+    for name, data in [*rows, ("k.parquet", parquet(keyword=["a"], page=[3]))]:
+        assert sharded(name, data).tasks == [("engine", "en-US", "desktop", "a", 3)]
 
 
 def test_a_locale_that_the_source_does_not_have_is_rejected():

@@ -64,6 +64,8 @@ def test_every_line_is_kept_or_a_duplicate_or_rejected(lines: list[str], parts: 
 def test_the_parts_together_are_the_whole_and_share_nothing(rows: list[tuple[str, ...]], parts: int):
     """Part k of K needs to know nothing of the others: together they are what one part would be."""
     data = csv_of(rows)
+    if not is_text(data):
+        return
     whole = sharded("k.csv", data)
     shares = [sharded("k.csv", data, part=part, parts=parts) for part in range(parts)]
     assert sorted(task for share in shares for task in share.tasks) == sorted(whole.tasks)
@@ -124,6 +126,38 @@ def test_a_keyword_asked_with_more_pages_later_adds_only_the_new_ones(asked: lis
     expected = {(keyword, page) for keyword, pages in most.items() for page in range(1, pages + 1)}
     assert {task[3:] for task in found.tasks} == expected
     assert found.row.duplicates == duplicates
+
+
+ASKED = st.lists(
+    st.tuples(st.sampled_from("ab"), st.sampled_from(["pages", "page"]), st.integers(1, 5)), max_size=12
+)
+
+
+@given(ASKED, st.integers(1, 4))
+def test_single_pages_and_first_pages_together_ask_each_page_once(
+    asked: list[tuple[str, str, int]], size: int
+):
+    """``page`` asks for that one, ``pages`` for all up to it; a row that adds none is a duplicate."""
+    lines = [msgspec.json.encode({"keyword": keyword, kind: number}) for keyword, kind, number in asked]
+    found = sharded("k.jsonl", b"\n".join(lines), batch_size=size)
+    wanted: set[tuple[str, int]] = set()
+    duplicates = 0
+    for keyword, kind, number in asked:
+        adds = {(keyword, page) for page in ([number] if kind == "page" else range(1, number + 1))}
+        duplicates += adds <= wanted
+        wanted |= adds
+    assert sorted((keyword, page) for *_, keyword, page in found.tasks) == sorted(wanted)
+    assert found.row.duplicates == duplicates
+
+
+def test_a_single_page_is_asked_once_a_locale():
+    rows = b"keyword,locale,page\na,de-DE,2\na,en-US,2\na,de-DE,2\n"
+    found = sharded("k.csv", rows)
+    assert sorted(found.tasks) == [
+        ("engine", "de-DE", "desktop", "a", 2),
+        ("engine", "en-US", "desktop", "a", 2),
+    ]
+    assert found.row.duplicates == 1
 
 
 def test_the_same_keyword_for_another_device_or_locale_is_another_task():
