@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.cli.main import _parser
 from pipeline.golden import Expected
+from pipeline.planning import EXAMPLES, MONTH, in_words, of_pages, standing
 from pipeline.settings import PREFIX, Settings
 from pipeline.source_files import load_sources
 from stages.extract import compile_rules
@@ -62,9 +64,11 @@ def test_every_make_target_of_the_docs_exists():
 
 def test_every_setting_is_documented_and_every_documented_one_exists():
     """One table has them all."""
-    named = {name.lower() for text in TEXT.values() for name in re.findall(rf"{PREFIX}([A-Z]+)", text)}
+    words = rf"{PREFIX}([A-Z]+(?:_[A-Z]+)*)"
+    named = {name.lower() for text in TEXT.values() for name in re.findall(words, text)}
     # What stands behind SERPLINE_SECRET_ is named by source files.
-    assert named - {"secret"} == set(Settings.__struct_fields__)
+    named = {name for name in named if name.partition("_")[0] != "secret"}
+    assert named == set(Settings.__struct_fields__)
 
 
 def test_every_link_leads_somewhere():
@@ -129,3 +133,63 @@ def test_every_reason_of_a_reject_is_documented():
     assert not {reason for reason in reasons if f"`{reason}`" not in page}
     assert f"{MAX_LINE // 1024} KiB" in page
     assert f"{MAX_RATIO} times" in page
+
+
+def cost_rows() -> list[str]:
+    """The rows of the cost table: calls for 1,000 pages, and US dollars for a million, at two paces."""
+    bills = [of_pages(1_000_000, terms) for terms in EXAMPLES.values()]
+
+    def row(name: str, service: str, of_kind: Callable[[str], bool]) -> str:
+        cells = [name]
+        for one in bills:
+            found = [line for line in one.lines if line.service == service and of_kind(line.what)]
+            cells.append(
+                f"{sum(line.count for line in found) / 1000:,.2f}" if service != "CloudWatch" else ""
+            )
+            cells.append(f"{sum(line.usd for line in found):.2f}")
+        return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+
+    together = " | | ".join(f"**{one.usd:.2f}**" for one in bills)
+    return [
+        row("Lambda: GB-seconds of fetch", "Lambda", lambda what: what == "GB-s of fetch"),
+        row(
+            "Lambda: other GB-seconds", "Lambda", lambda what: what.startswith("GB-s") and "fetch" not in what
+        ),
+        row("Lambda: invocations", "Lambda", lambda what: what == "invocations"),
+        row("SQS: requests", "SQS", lambda _: True),
+        row("S3: PUT and LIST", "S3", lambda what: what != "GET"),
+        row("S3: GET", "S3", lambda what: what == "GET"),
+        row("DynamoDB: reads", "DynamoDB", lambda what: what == "reads"),
+        row("DynamoDB: writes", "DynamoDB", lambda what: what == "writes"),
+        row("Glue: calls", "Glue", lambda _: True),
+        row("CloudWatch: GB of logs", "CloudWatch", lambda what: what == "GB of logs"),
+        row("CloudWatch: months of a metric", "CloudWatch", lambda what: what != "GB of logs"),
+        row("Scheduler: turns", "Scheduler", lambda _: True),
+        f"| together | | {together} |",
+    ]
+
+
+def test_the_costs_of_the_docs_are_those_of_the_planner():
+    """A table that a reader budgets with, and the sentences around it."""
+    page = TEXT[ROOT / "docs" / "aws.md"]
+    assert "\n".join(cost_rows()) in page, "\n".join(cost_rows())
+    assert f"**{standing(MONTH).usd:.2f} USD a month**" in page
+    assert f"{standing(MONTH, 2).usd - standing(MONTH).usd:.2f} USD for each further source" in page
+    for terms in EXAMPLES.values():
+        assert in_words(of_pages(1_000_000, terms).seconds) in page
+    infra = (ROOT / "infra" / "terraform" / "README.md").read_text("utf-8")
+    assert f"{standing(MONTH).usd:.2f} USD" in infra
+
+
+def test_the_outputs_and_variables_of_the_docs_exist():
+    """What a reader takes from `terraform output`, or writes into a variables file."""
+    terraform = ROOT / "infra" / "terraform"
+    outputs = set(re.findall(r'^output "(\w+)"', (terraform / "outputs.tf").read_text("utf-8"), re.MULTILINE))
+    code = "\n".join(file.read_text("utf-8") for file in terraform.glob("variables*.tf"))
+    variables = set(re.findall(r'^variable "(\w+)"', code, re.MULTILINE))
+    for name in ("aws.md", "first-deploy.md"):
+        page = TEXT[ROOT / "docs" / name]
+        assert set(re.findall(r"terraform output (?:-\w+ )*(\w+)", page)) <= outputs, name
+        assert set(re.findall(r"-var (\w+)=", page)) <= variables, name
+        for block in re.findall(r"```hcl\n(.*?)```", page, re.DOTALL):
+            assert set(re.findall(r"^(\w+) *=", block, re.MULTILINE)) <= variables, name
