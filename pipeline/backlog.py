@@ -8,10 +8,12 @@ Everything here may happen twice: a batch that is sent again finds its staged ob
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 
 import msgspec
 
 from pipeline import keys
+from pipeline.errors import Permanent
 from pipeline.queues.names import Queues
 from pipeline.run_control import said_of
 from pipeline.runs import batch_size
@@ -74,10 +76,13 @@ class _PartSender:
         self._part = part
         self._left: dict[str, float] = {}
         self._held: dict[str, list[Batch]] = {}
-        self._chunks = 0
 
     def send(self, source: str, batches: Sequence[Batch]) -> None:
         """Send while there is room; what comes after the first that was held back is held back too."""
+        if source not in self._rooms:
+            raise Permanent(
+                f"source {source} of run {self._run.run_id} is not deployed any more: deploy it again"
+            )
         left = self._left.get(source)
         if left is None:
             room = self._rooms[source]
@@ -111,8 +116,8 @@ class _PartSender:
                 tasks += len(held[0].tasks)
                 chunk.append(held.pop(0))
             folder = keys.backlog_of(source, self._run.created_at, self._run.run_id)
-            key = keys.backlog_chunk(folder, self._part, self._chunks, tasks)
-            self._chunks += 1
+            # Named after its first batch: a repeat that begins elsewhere replaces no chunk by another.
+            key = keys.backlog_chunk(folder, self._part, chunk[0].batch_no, tasks)
             self._storage.put(key, b"\n".join(_encoder.encode(batch) for batch in chunk) + b"\n")
 
 
@@ -130,21 +135,24 @@ def release(
 ) -> Released:
     """Send chunks of a source's backlog while its queue has room for them.
 
-    The oldest run begins and every run has its turn. A paused run keeps its chunks; a cancelled one gives
-    all of them at once, since they ask for nothing. A chunk is deleted when it was sent.
+    The oldest run begins and every run has its turn: a round that was begun is ended, though the queue gets
+    fuller than it should, or a long run would have all the room that ever comes. A paused run keeps its
+    chunks; a cancelled one gives all of them at once, since they ask for nothing. A chunk is deleted when
+    it was sent.
     """
     runs = _chunks_by_run(storage, source)
     left = room.left(queues, source)
-    sent = tasks = 0
+    sent = tasks = paid = 0
     for chunk in _in_turns(storage, runs):
-        if stopped() or (left <= 0 and not chunk.free):
+        full = paid >= left and not chunk.free
+        if stopped() or (full and chunk.begins):
             break
         bodies = [body for body in storage.get(chunk.key).split(b"\n") if body]
         queues.fetch(source).send(bodies, group=chunk.run_id)
         storage.delete(chunk.key)
         sent += 1
         tasks += chunk.tasks
-        left -= 0 if chunk.free else chunk.tasks
+        paid += 0 if chunk.free else chunk.tasks
     waiting = [chunk for chunks in runs.values() for chunk in chunks]
     return Released(sent, tasks, len(waiting) - sent, sum(chunk.tasks for chunk in waiting) - tasks)
 
@@ -154,6 +162,7 @@ class _Chunk(msgspec.Struct, frozen=True):
     run_id: str
     tasks: int
     free: bool = False
+    begins: bool = False
 
 
 def _chunks_by_run(storage: Storage, source: str) -> dict[str, list[_Chunk]]:
@@ -168,16 +177,16 @@ def _chunks_by_run(storage: Storage, source: str) -> dict[str, list[_Chunk]]:
 
 
 def _in_turns(storage: Storage, runs: Mapping[str, Sequence[_Chunk]]) -> Iterator[_Chunk]:
-    """Cancelled runs' chunks first, then one chunk of each run that is not paused, round after round."""
+    """Cancelled runs' chunks first, then one of each run that is not paused, round after round.
+
+    The first of a round ``begins`` it.
+    """
     said = {run_id: said_of(storage, run_id) for run_id in runs}
     for run_id, chunks in runs.items():
         if said[run_id] == "cancelled":
             yield from (msgspec.structs.replace(chunk, free=True) for chunk in chunks)
-    asking = [iter(chunks) for run_id, chunks in runs.items() if not said[run_id]]
-    while asking:
-        for turn in list(asking):
-            chunk = next(turn, None)
-            if chunk is None:
-                asking.remove(turn)
-            else:
-                yield chunk
+    asking = [chunks for run_id, chunks in runs.items() if not said[run_id]]
+    for turn in zip_longest(*asking):
+        chunks = [chunk for chunk in turn if chunk is not None]
+        yield msgspec.structs.replace(chunks[0], begins=True)
+        yield from chunks[1:]

@@ -126,17 +126,19 @@ def open_aws_place(
     lake: str,
     clients: AwsClients | None = None,
     metrics: Metrics | None = None,
+    with_sources: bool = True,
 ) -> Place:
     """The deployment whose bucket is ``lake``. Raises ``Misuse`` for a wrong source file or address.
 
-    Its sources are those that the deployment names (``SERPLINE_TERMS``), all of them where it names none.
+    Its sources are those that the deployment names (``SERPLINE_TERMS``), all of them where it names none;
+    none are read for who has no use for them.
     """
     aws = clients if clients is not None else aws_clients(settings)
     bucket = bucket_of(lake)
     if bucket is None:
         raise Misuse(f"{lake} is no lake on AWS: write s3://BUCKET")
     storage = S3Storage(aws.s3, bucket)
-    sources = _sources(settings, storage)
+    sources = _sources(settings, storage) if with_sources else {}
     rates = {name: loaded.source.spec.politeness.rate for name, loaded in sources.items()}
 
     def open_catalog() -> Any:

@@ -45,7 +45,7 @@ _decoder = msgspec.json.Decoder(Turn)
 
 def next_turn(turn: Turn | None, lanes: int, state: PaceState, now: float, seconds: float) -> Turn:
     """Whose turn it is. While a source is closed nobody takes over: who was refused makes the trial."""
-    if turn is None or turn.lane >= lanes:
+    if turn is None or not 0 <= turn.lane < lanes:
         return Turn(0, now)
     if state.closed_since or lanes == 1 or now - turn.since < seconds:
         return turn

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from pipeline import keys
 from pipeline.catalog import Ledger, Tables
-from pipeline.runs import finish_run, unfinished_runs
+from pipeline.runs import finish_run, is_complete, unfinished_runs
 from pipeline.storage.protocol import Storage
 from stages.run import Run
 
@@ -27,12 +28,16 @@ def finish_complete_runs(
 ) -> list[str]:
     """Mark every run that was dropped and is complete by its ledger; gives their ids.
 
-    Told before it is marked: a death in between tells twice.
+    Told before it is marked: a death in between tells twice. A run that is marked already, since its drop was
+    delivered once more or a death left it so, is neither told nor marked again.
     """
     done: list[str] = []
     for run in unfinished_runs(storage):
         if stopped():
             break
+        if is_complete(storage, run.run_id):
+            storage.delete(keys.unfinished(run.run_id))
+            continue
         ledger = tables.ledger(run.run_id, run.run_date)
         if ledger.complete:
             events.complete(run, ledger)

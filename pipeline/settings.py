@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -29,9 +29,9 @@ class Pace(msgspec.Struct, frozen=True):
     ``rate`` in requests a second; an empty ``base_url`` is the source file's own.
     """
 
-    rate: float
-    burst: int = 1
-    concurrency: int = 1
+    rate: Annotated[float, msgspec.Meta(gt=0)]
+    burst: Annotated[int, msgspec.Meta(ge=1)] = 1
+    concurrency: Annotated[int, msgspec.Meta(ge=1)] = 1
     base_url: str = ""
 
 

@@ -116,9 +116,9 @@ def settle(queue: Queue, received: Sequence[Received], handle: BatchHandler, log
     """Hand deliveries over and acknowledge, bury or release each by what became of it."""
     try:
         failed = handle([one.body for one in received])
-    except Unavailable:
+    except Unavailable as outage:
         for one in received:
-            queue.release(one)
+            queue.release(one, delay=_backoff(outage, one.receives))
         raise
     # Whatever it was, none of these messages is done.
     except Exception as problem:  # noqa: BLE001

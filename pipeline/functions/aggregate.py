@@ -12,7 +12,7 @@ from pipeline.workers.aggregate import aggregate_step
 
 def open_aggregate(_remaining: Remaining) -> tuple[Opened, BatchHandler]:
     """The function's world, and what it does with pointers."""
-    opened = open_function("aggregate")
+    opened = open_function("aggregate", with_sources=False)
     step = aggregate_step(opened.place, opened.log)
 
     def handle(bodies: Sequence[bytes]) -> Mapping[int, Exception]:

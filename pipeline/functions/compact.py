@@ -22,7 +22,7 @@ Action = Callable[[Mapping[str, Any], Remaining], Any]
 
 def open_compact() -> tuple[Opened, dict[str, Action]]:
     """The function's world, and its actions by name."""
-    opened = open_function("compact")
+    opened = open_function("compact", with_sources=False)
 
     def tables(event: Mapping[str, Any], remaining: Remaining) -> Any:
         catalog = opened.place.open_catalog()

@@ -17,7 +17,7 @@ Action = Callable[[Mapping[str, Any], Remaining], Any]
 
 def open_conduct() -> tuple[Opened, dict[str, Action]]:
     """The function's world, and its one action."""
-    opened = open_function("conduct")
+    opened = open_function("conduct", with_sources=False)
     queues = opened.place.open_queues()
 
     def look(_event: Mapping[str, Any], remaining: Remaining) -> Any:
@@ -50,7 +50,7 @@ def _look(opened: Opened, queues: Queues, source: str, remaining: Remaining) -> 
         now=now,
         lane_seconds=settings.lane_minutes * 60,
     )
-    rate = place.sources[source].source.spec.politeness.rate
+    rate = settings.terms[source].rate
     room = Room(rate, settings.horizon)
     released = release(place.storage, queues, source, room, lambda: place.clock() > remaining.until())
     depth = queues.fetch(source).depth()

@@ -18,10 +18,13 @@ from pipeline.logs import configure_logs, get_log
 from pipeline.queues.mapped import MappedQueue, deliveries, queue_of
 from pipeline.queues.sqs import SqsBroker
 from pipeline.settings import Settings, read_settings
-from pipeline.worker import BatchHandler, settle
+from pipeline.worker import BatchHandler, Drawing, patient, settle
 
 MARGIN = 15.0
 """Seconds before its end at which a function stops asking: enough to stage and to send what is left."""
+
+LAST_TRY = 45.0
+"""Seconds before that, in which nothing is tried again: the longest pause, and the try that follows it."""
 
 Handler = Callable[[Any, Any], Any]
 
@@ -61,14 +64,20 @@ class Remaining:
         return self._until
 
 
-def open_function(stage: str, *, of_a_source: bool = False) -> Opened:
-    """Everything that a function stands on. ``of_a_source``: it works for ``SERPLINE_SOURCE`` alone."""
+def open_function(stage: str, *, of_a_source: bool = False, with_sources: bool = True) -> Opened:
+    """Everything that a function stands on.
+
+    ``of_a_source``: it works for ``SERPLINE_SOURCE`` alone. ``with_sources``: it needs what source files say,
+    which not every role may read.
+    """
     configure_logs(None)
     settings = read_settings()
     source = settings.source if of_a_source else ""
     metrics = EmfMetrics(f"Serpline/{settings.name}", stage, source, _print, time.time)
     clients = aws_clients(settings)
-    place = open_aws_place(settings, lake=settings.lake, clients=clients, metrics=metrics)
+    place = open_aws_place(
+        settings, lake=settings.lake, clients=clients, metrics=metrics, with_sources=with_sources
+    )
     log = get_log(stage=stage, **({"source": source, "lane": settings.lane} if source else {}))
     return Opened(settings, clients, place, metrics, log)
 
@@ -86,7 +95,7 @@ def queue_function(open_stage: Callable[[Remaining], tuple[Opened, BatchHandler]
         opened, handle = stage.get(remaining)
         with bound_contextvars(request_id=context.aws_request_id):
             try:
-                return _settled(event, opened, handle)
+                return _settled(event, opened, _outlasting(handle, opened, remaining))
             finally:
                 opened.metrics.flush()
 
@@ -114,6 +123,23 @@ def _settled(event: Any, opened: Opened, handle: BatchHandler) -> dict[str, list
         opened.log.error("a message could not be settled", error=problem)
     opened.metrics.add("messages_failed", len(queue.failed))
     return {"batchItemFailures": [{"itemIdentifier": failed} for failed in queue.failed]}
+
+
+def _outlasting(handle: BatchHandler, opened: Opened, remaining: Remaining) -> BatchHandler:
+    """A handler that waits, while the invocation lasts, for what does not answer.
+
+    Given back at once, the messages of a few bad seconds would have spent their deliveries and be dead.
+    """
+
+    def handle_patiently(bodies: Sequence[bytes]) -> Mapping[int, Exception]:
+        left = remaining.until() - opened.place.clock() - LAST_TRY
+        if left <= 0:
+            # Without patience an outage of one would be raised, and be its neighbours' too.
+            return handle(bodies)
+        drawing = Drawing(away=1.0, patience=left)
+        return patient(handle, drawing, lambda: opened.place.clock() > remaining.until(), opened.log)(bodies)
+
+    return handle_patiently
 
 
 def _logged(handle: BatchHandler, log: Any) -> BatchHandler:

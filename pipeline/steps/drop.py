@@ -146,7 +146,7 @@ class DropStep:
         if record.s3.bucket.name != self._terms.bucket:
             raise Permanent(f"an event of bucket {record.s3.bucket.name}: this is {self._terms.bucket}")
         if not record.eventName.startswith("ObjectCreated") or not keys.is_drop(key):
-            self._log.info("event ignored", event=record.eventName, key=key)
+            self._log.info("event ignored", kind=record.eventName, key=key)
             return
         version = dropped.versionId if dropped.versionId else f"{dropped.eTag}.{dropped.sequencer}"
         run_id = run_id_of(self._terms.bucket, key, version)

@@ -1,0 +1,413 @@
+"""The drop step: every way into the keywords queue becomes one frozen run, however often it is delivered."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote_plus
+
+import msgspec
+import pytest
+
+from pipeline import keys
+from pipeline.errors import ObjectMissing, Permanent, StorageUnavailable
+from pipeline.metrics import MemoryMetrics
+from pipeline.queues.memory import MemoryBroker
+from pipeline.queues.names import Queues
+from pipeline.runs import all_runs, load_run
+from pipeline.source_files import load_sources
+from pipeline.steps.drop import LINES_A_SECOND, DropStep, DropTerms, KeywordsStep
+from pipeline.steps.shard import QueueOutlet, ShardStep
+from pipeline.storage.folder import FolderStorage
+from stages.records import Batch, Pointer
+from stages.run import LINES_A_PART, Options, Run, ShardTask, parts_for
+from stages.shard import ShardRow
+from tests.pipeline.kit import API, LOG, Clock
+
+BUCKET = "lake-of-tests"
+
+
+class Versions(FolderStorage):
+    """A folder that keeps versions ``v1``, ``v2`` and so on, as a bucket does."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.kept: dict[tuple[str, str], bytes] = {}
+        self.away: set[str] = set()
+        self.versions: dict[str, int] = {}
+
+    def drop(self, key: str, body: bytes) -> str:
+        self.put(key, body)
+        self.versions[key] = self.versions.get(key, 0) + 1
+        version = f"v{self.versions[key]}"
+        self.kept[key, version] = body
+        return version
+
+    def version_of(self, key: str) -> str:
+        self.size(key)
+        return f"v{self.versions[key]}"
+
+    def open(self, key: str, *, version: str = "") -> BinaryIO:
+        if key in self.away:
+            raise StorageUnavailable("away")
+        return io.BytesIO(self._version(key, version)) if version else super().open(key)
+
+    def size(self, key: str, *, version: str = "") -> int:
+        return len(self._version(key, version)) if version else super().size(key)
+
+    def _version(self, key: str, version: str) -> bytes:
+        if (key, version) not in self.kept:
+            raise ObjectMissing("no such version", key=key)
+        return self.kept[key, version]
+
+
+class Bench:
+    """The step of the keywords queue over a bucket in a folder."""
+
+    def __init__(self, lake: Path) -> None:
+        self.clock = Clock()
+        self.storage = Versions(lake)
+        self.queues = Queues(MemoryBroker(clock=self.clock), "t")
+        self.sources = load_sources(None)
+        self.longest = 800.0
+
+    def drops(self) -> DropStep:
+        terms = DropTerms(BUCKET, API, "desktop", self.longest)
+        return DropStep(self.storage, self.sources, terms, self.clock, LOG)
+
+    def __call__(self, body: bytes) -> None:
+        shard = ShardStep(self.storage, self.queues, MemoryMetrics(), LOG, QueueOutlet(self.queues))
+        KeywordsStep(self.drops(), shard, self.queues)(body)
+
+    def runs(self) -> list[Run]:
+        return sorted(all_runs(self.storage), key=lambda run: run.key)
+
+    def sent(self, queue: str, kind: type[Any]) -> list[Any]:
+        opened = {"fetch": self.queues.fetch(API), "results": self.queues.results}.get(
+            queue, self.queues.keywords
+        )
+        received = opened.receive(1000, wait=0)
+        for one in received:
+            opened.ack(one)
+        return [msgspec.json.decode(one.body, type=kind) for one in received]
+
+    def keywords(self) -> list[str]:
+        return [task.keyword for batch in self.sent("fetch", Batch) for task in batch.tasks]
+
+    def parts(self) -> list[ShardTask]:
+        return self.sent("keywords", ShardTask)
+
+    def rows(self) -> list[ShardRow]:
+        pointers = self.sent("results", Pointer)
+        return [msgspec.json.decode(self.storage.get(one.key), type=ShardRow) for one in pointers]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def record(key: str, version: str = "", event: str = "ObjectCreated:Put", **fields: str) -> dict[str, Any]:
+    told: dict[str, Any] = {"key": quote_plus(key, safe="/"), **fields}
+    if version:
+        told["versionId"] = version
+    return {
+        "eventSource": "aws:s3",
+        "eventName": event,
+        "s3": {"bucket": {"name": BUCKET, "arn": "x"}, "object": told},
+    }
+
+
+def notification(*records: dict[str, Any]) -> bytes:
+    return msgspec.json.encode({"Records": records})
+
+
+def message(**fields: object) -> bytes:
+    return msgspec.json.encode(fields)
+
+
+@pytest.mark.parametrize("name", ["a b.txt", "100%+1.txt", "größe 東京.txt", "a%20b+c.txt", "a=b&c.txt"])
+def test_a_key_is_read_as_it_was_dropped(bench: Bench, name: str):
+    """S3 encodes keys in its events; the run has the key itself, and its name."""
+    key = f"keywords/mine/{name}"
+    version = bench.storage.drop(key, b"one\ntwo\n")
+    bench(notification(record(key, version)))
+    [run] = bench.runs()
+    assert (run.key, run.name, run.version, run.by) == (key, name, "v1", "workers")
+    assert bench.keywords() == ["one", "two"]
+    assert bench.storage.find(keys.unfinished(run.run_id)) is not None
+
+
+def test_an_event_delivered_twice_is_one_run_and_a_file_dropped_again_another(bench: Bench):
+    """The object's version names the run; each run reads its own version, also after a newer drop."""
+    first = bench.storage.drop("keywords/k.txt", b"old\n")
+    second = bench.storage.drop("keywords/k.txt", b"new\n")
+    for version in (second, first, first, second):
+        bench(notification(record("keywords/k.txt", version)))
+    assert sorted(run.version for run in bench.runs()) == ["v1", "v2"]
+    assert bench.keywords() == ["new", "old", "old", "new"]
+    assert len({row.run_id for row in bench.rows()}) == 2
+
+
+def test_without_versions_content_and_sequence_name_the_run(bench: Bench):
+    """A bucket that keeps no versions tells drops apart by what the event says besides."""
+    bench.storage.put("keywords/k.txt", b"one\n")
+    for sequencer in ("1", "1", "2"):
+        bench(notification(record("keywords/k.txt", eTag="e", sequencer=sequencer)))
+    assert len(bench.runs()) == 2
+    assert {run.version for run in bench.runs()} == {""}
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [
+        message(Service="Amazon S3", Event="s3:TestEvent", Bucket=BUCKET),
+        notification(record("keywords/k.txt", event="ObjectRemoved:Delete")),
+        notification(record("lists/k.txt")),
+        notification(record("runs/r/run.json")),
+        notification(record("keywords/source=x/")),
+        notification(record("keywords/")),
+        notification(),
+    ],
+)
+def test_what_is_no_drop_is_ignored(bench: Bench, ignored: bytes):
+    """Test events, removals, other folders and folders' marks leave nothing behind."""
+    bench.storage.put("keywords/k.txt", b"one\n")
+    bench(ignored)
+    assert bench.runs() == []
+    assert list(bench.storage.keys(keys.UNFINISHED)) == []
+    assert bench.keywords() == []
+
+
+def test_an_event_of_another_bucket_is_permanent(bench: Bench):
+    foreign = record("keywords/k.txt")
+    foreign["s3"]["bucket"]["name"] = "another"
+    with pytest.raises(Permanent, match="an event of bucket another: this is lake-of-tests"):
+        bench(notification(foreign))
+
+
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [
+        (record("keywords/gone.txt", "v1"), ObjectMissing),
+        ({"eventName": "ObjectCreated:Put", "s3": {"bucket": 5}}, Permanent),
+        ({"s3": {"bucket": {"name": "another"}, "object": {"key": "x"}}}, Permanent),
+    ],
+)
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_broken_record_never_keeps_its_neighbours_back(
+    bench: Bench, broken: dict[str, Any], error: type[Exception], at: int
+):
+    """The message is buried for the broken one; the others are frozen, and their parts are on their way."""
+    records = [
+        record(f"keywords/{name}.txt", bench.storage.drop(f"keywords/{name}.txt", b"k\n")) for name in "ab"
+    ]
+    records.insert(at, broken)
+    with pytest.raises(error):
+        bench(notification(*records))
+    runs = bench.runs()
+    assert [run.name for run in runs] == ["a.txt", "b.txt"]
+    parts = bench.parts()
+    assert {part.run_id for part in parts} == {run.run_id for run in runs}
+    for part in parts:
+        bench(msgspec.json.encode(part))
+    assert bench.keywords() == ["k", "k"]
+
+
+def test_of_two_failures_the_one_that_may_pass_decides(bench: Bench):
+    """A message is not buried for one record while another only waits for storage."""
+    bench.storage.drop("keywords/a.txt", b"k\n")
+    bench.storage.away.add("keywords/a.txt")
+    records = [record("keywords/a.txt", "v1"), record("keywords/gone.txt", "v1")]
+    for order in (records, records[::-1]):
+        with pytest.raises(StorageUnavailable):
+            bench(notification(*order))
+    bench.storage.away.clear()
+    with pytest.raises(ObjectMissing):
+        bench(notification(*records))
+    assert len(bench.parts()) == 1
+
+
+def test_several_drops_in_one_message_are_sharded_each_by_itself(bench: Bench):
+    """One that cannot be read later keeps no other waiting."""
+    records = [
+        record(f"keywords/{name}.txt", bench.storage.drop(f"keywords/{name}.txt", b"k\n")) for name in "ab"
+    ]
+    bench(notification(*records))
+    assert bench.keywords() == []
+    assert len(bench.parts()) == 2
+
+
+def test_folders_name_the_options(bench: Bench):
+    """What the path says holds for the file; other folders say nothing."""
+    key = f"keywords/mine/source={API}/locale=DE_de/device=mobile/pages=2/team=x/k.txt"
+    bench(notification(record(key, bench.storage.drop(key, b"one\n"))))
+    [run] = bench.runs()
+    assert run.options == Options(API, "de-DE", "mobile", 2)
+    assert run.refused == ""
+    assert bench.keywords() == ["one", "one"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "sentence"),
+    [
+        ("source=nobody", "there is no source 'nobody' here; there are: "),
+        ("locale=english-please", "'english-please' is no locale; write language and country, as in en-US"),
+        ("device=fridge", "'fridge' is no device; there are: desktop, mobile, tablet"),
+        ("pages=many", f"pages must be 1 to 10 for source {API}"),
+        ("pages=0", f"pages must be 1 to 10 for source {API}"),
+        ("pages=11", f"pages must be 1 to 10 for source {API}"),
+    ],
+)
+def test_wrong_options_refuse_the_file_in_a_sentence(bench: Bench, folders: str, sentence: str):
+    """The run is frozen as refused, asks nothing, and the ledger has the sentence."""
+    key = f"keywords/{folders}/k.txt"
+    bench(notification(record(key, bench.storage.drop(key, b"one\ntwo\n"))))
+    [run] = bench.runs()
+    assert run.refused.startswith(sentence)
+    [row] = bench.rows()
+    assert (row.refused, row.tasks, row.parts) == (run.refused, 0, 1)
+    assert bench.keywords() == []
+    [reject] = bench.storage.get(keys.rejects(run.run_id, 0)).splitlines()
+    assert msgspec.json.decode(reject) == {"line": 0, "reason": "file_refused", "text": run.refused}
+
+
+def test_a_refusal_is_frozen_too(bench: Bench):
+    """A source that is deployed later does not change what became of the run."""
+    removed = bench.sources.pop("wikipedia")
+    key = "keywords/source=wikipedia/k.txt"
+    event = notification(record(key, bench.storage.drop(key, b"one\n")))
+    bench(event)
+    bench.sources["wikipedia"] = removed
+    bench(event)
+    assert bench.keywords() == []
+    assert [bool(run.refused) for run in bench.runs()] == [True]
+
+
+@pytest.mark.parametrize(("name", "refused"), [("k.txt", ""), ("k.csv", ""), ("k.pdf", "k.pdf: ")])
+def test_an_empty_file_is_a_run_of_nothing(bench: Bench, name: str, refused: str):
+    """0 bytes: no keywords, or no keyword file; either way the ledger says so and nothing waits."""
+    bench(notification(record(f"keywords/{name}", bench.storage.drop(f"keywords/{name}", b""))))
+    [run] = bench.runs()
+    assert run.refused.startswith(refused)
+    [row] = bench.rows()
+    assert (row.tasks, row.lines) == (0, 0)
+    assert row.refused.startswith(run.refused)
+    assert bench.keywords() == []
+
+
+def test_a_file_that_is_gone_is_named(bench: Bench):
+    """Nothing is frozen of it, whatever its options say."""
+    for key in ("keywords/gone.txt", "keywords/source=nobody/gone.txt"):
+        with pytest.raises(ObjectMissing) as raised:
+            bench(notification(record(key, "v1")))
+        assert raised.value.key == key
+    assert bench.runs() == []
+
+
+def test_a_file_too_long_to_be_read_in_time_is_refused(bench: Bench):
+    """Each part reads the whole file; the sentence says how many lines there is time for."""
+    bench.longest = 10 / LINES_A_SECOND
+    key = "keywords/k.txt"
+    bench(notification(record(key, bench.storage.drop(key, b"k\n" * 10))))
+    bench(notification(record(key, bench.storage.drop(key, b"k\n" * 11))))
+    refused = sorted(run.refused for run in bench.runs())
+    assert refused[0] == ""
+    assert refused[1].startswith("about 11 lines: ")
+    assert refused[1].endswith("a function has time for 10; split the file")
+
+
+def test_a_scheduled_drop_twice_is_one_run_of_the_version_it_found(bench: Bench):
+    """The schedule's moment names the run; its first delivery settles which version is meant."""
+    bench.storage.drop("lists/daily.txt", b"old\n")
+    drop = message(
+        key="lists/daily.txt", drop="2026-11-23T06:00:00Z", source=API, locale="de", device="tablet", pages=2
+    )
+    bench(drop)
+    bench.storage.drop("lists/daily.txt", b"new\n")
+    bench(drop)
+    [run] = bench.runs()
+    assert (run.version, run.options) == ("v1", Options(API, "de", "tablet", 2))
+    assert bench.keywords() == ["old", "old"] * 2
+    bench(message(key="lists/daily.txt", drop="2026-11-24T06:00:00Z"))
+    assert len(bench.runs()) == 2
+    assert bench.keywords() == ["new"]
+
+
+def test_a_scheduled_drop_of_nothing_is_named(bench: Bench):
+    with pytest.raises(ObjectMissing) as raised:
+        bench(message(key="lists/none.txt", drop="2026-11-23T06:00:00Z"))
+    assert raised.value.key == "lists/none.txt"
+
+
+def test_keywords_by_themselves_are_a_run_and_twice_the_same(bench: Bench):
+    """Named by the sender, or else by what it sent."""
+    named = message(run_id="mine", keywords=["größe", "b\nc", "größe"], pages=2)
+    for _ in range(2):
+        bench(named)
+        assert bench.keywords() == ["größe", "größe", "b c", "b c"]
+    assert load_run(bench.storage, "mine").options.pages == 2
+    for body in (message(keywords=["x"]), message(keywords=["x"]), message(keywords=["x"], pages=2)):
+        bench(body)
+    assert len(bench.runs()) == 3
+
+
+def test_a_run_id_is_good_for_one_list_of_keywords(bench: Bench):
+    """Other keywords under the same id would be lost: they are refused, loudly."""
+    bench(message(run_id="mine", keywords=["a"]))
+    with pytest.raises(Permanent, match="run mine was made of other keywords"):
+        bench(message(run_id="mine", keywords=["b"]))
+    bench.storage.drop("keywords/k.txt", b"k\n")
+    bench(notification(record("keywords/k.txt", "v1")))
+    [dropped] = [run for run in bench.runs() if run.run_id != "mine"]
+    with pytest.raises(Permanent, match=r"was made of keywords/k\.txt"):
+        bench(message(run_id=dropped.run_id, keywords=["b"]))
+    assert bench.keywords() == ["a", "k"]
+
+
+@pytest.mark.parametrize("run_id", ["", "../x", "a b", "-a", "a" * 65, "a/b", "é"])
+def test_a_run_id_that_is_none_is_permanent(bench: Bench, run_id: str):
+    with pytest.raises(Permanent, match="run_id takes up to 64 letters"):
+        bench(message(run_id=run_id, keywords=["a"]))
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"", "not JSON"),
+        (b"\xff", "not JSON"),
+        (b"[]", "is a JSON object"),
+        (b"{}", "this one has nothing"),
+        (b'{"hello": 1}', "this one has hello"),
+        (b'{"keywords": "a"}', r"Expected `array`.*keywords"),
+        (b'{"Records": 5}', "Expected `array`"),
+        (b'{"drop": "now"}', "missing required field `key`"),
+        (b'{"run_id": "a", "part": "0"}', "this one has part, run_id"),
+        (b'{"key": "../x", "drop": "now"}', "no key of this lake"),
+    ],
+)
+def test_a_message_of_no_known_kind_is_permanent_and_says_why(bench: Bench, body: bytes, sentence: str):
+    with pytest.raises(Permanent, match=sentence):
+        bench(body)
+    assert bench.runs() == []
+
+
+def test_one_part_is_sharded_at_once_and_several_are_sent(bench: Bench):
+    """The common case needs no second message; a huge file is shared out over invocations."""
+    key = "keywords/k.txt"
+    lines = b"".join(b"k%d\n" % number for number in range(7))
+    bench(notification(record(key, bench.storage.drop(key, lines))))
+    assert bench.parts() == []
+    assert len(bench.keywords()) == 7
+    [run] = bench.runs()
+    # As a file of thirty million lines would have been frozen.
+    huge = msgspec.structs.replace(run, parts=parts_for(2 * LINES_A_PART + 1))
+    bench.storage.put(keys.run(run.run_id), msgspec.json.encode(huge))
+    bench(notification(record(key, "v1")))
+    assert bench.keywords() == []
+    parts = bench.parts()
+    assert [part.part for part in parts] == [0, 1, 2]
+    for part in parts:
+        bench(msgspec.json.encode(part))
+    assert sorted(bench.keywords()) == [f"k{number}" for number in range(7)]

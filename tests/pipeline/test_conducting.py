@@ -1,0 +1,172 @@
+"""Conducting: lanes take turns over time, never because an engine said no."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pipeline import keys
+from pipeline.conducting import CLOSED_LONG, Conducted, Turn, conduct, may_work, next_turn
+from pipeline.storage.folder import FolderStorage
+from stages.pace import PaceState
+from tests.pipeline.kit import Clock
+
+LANES = ("first", "second", "third")
+MINUTES = 15 * 60.0
+OPEN = PaceState()
+
+
+class FakeMappings:
+    """Mappings that do as they are told at once, except those that are being changed."""
+
+    def __init__(self, *on: str) -> None:
+        self.on = set(on)
+        self.changing: set[str] = set()
+        self.switched: list[tuple[str, bool]] = []
+
+    def works(self, mapping: str) -> bool | None:
+        return None if mapping in self.changing else mapping in self.on
+
+    def switch(self, mapping: str, *, on: bool) -> None:
+        assert mapping not in self.changing
+        self.switched.append((mapping, on))
+        (self.on.add if on else self.on.discard)(mapping)
+
+
+class Bench:
+    """Looks at the lanes of one source."""
+
+    def __init__(self, lake: Path) -> None:
+        self.storage = FolderStorage(lake)
+        self.mappings = FakeMappings()
+        self.clock = Clock()
+
+    def look(self, state: PaceState = OPEN, lanes: tuple[str, ...] = LANES) -> Conducted:
+        return conduct(
+            self.storage,
+            self.mappings,
+            "x",
+            lanes,
+            state,
+            now=self.clock(),
+            lane_seconds=MINUTES,
+        )
+
+    def closed(self, for_: float) -> PaceState:
+        return PaceState(closed_since=self.clock() - 10, closed_until=self.clock() + for_, refusals=1)
+
+    def turn(self) -> Turn:
+        return msgspec.json.decode(self.storage.get(keys.conduct("x")), type=Turn)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_one_lane_works_at_a_time_and_each_in_its_turn(bench: Bench):
+    """Looked at every minute, each lane works for its time; after the last the first does."""
+    worked = []
+    for _ in range(60):
+        done = bench.look()
+        assert bench.mappings.on == {LANES[done.lane]}
+        worked.append(done.lane)
+        bench.clock.now += 60
+    assert worked == [0] * 15 + [1] * 15 + [2] * 15 + [0] * 15
+
+
+def test_who_rests_ceases_before_the_next_begins(bench: Bench):
+    bench.look()
+    bench.clock.now += MINUTES
+    bench.mappings.switched.clear()
+    assert bench.look() == Conducted(1, working=True, switched=2)
+    assert bench.mappings.switched == [("first", False), ("second", True)]
+
+
+def test_a_look_that_finds_all_as_it_should_be_changes_nothing(bench: Bench):
+    bench.look()
+    before = bench.turn()
+    bench.clock.now += 60
+    assert bench.look().switched == 0
+    assert bench.turn() == before
+
+
+def test_two_that_work_at_once_are_one_again(bench: Bench):
+    """What somebody switched by hand, or an earlier look could not, is put right."""
+    bench.mappings.on = set(LANES)
+    bench.look()
+    assert bench.mappings.on == {"first"}
+
+
+@pytest.mark.parametrize("left", [-3600.0, 0.0, 60.0, CLOSED_LONG, CLOSED_LONG + 1, 86_400.0])
+def test_while_a_source_is_closed_no_lane_takes_over(bench: Bench, left: float):
+    """Also after its rest, while nobody has tried yet: the lane that was refused makes the trial."""
+    bench.look()
+    bench.clock.now += 10 * MINUTES
+    done = bench.look(bench.closed(left))
+    assert done.lane == 0
+    assert bench.mappings.on <= {"first"}
+    bench.clock.now += MINUTES
+    assert bench.look(bench.closed(0.0)) == Conducted(0, working=True, switched=int(left > CLOSED_LONG))
+    assert bench.mappings.on == {"first"}
+    assert bench.look(OPEN).lane == 1
+
+
+def test_only_what_is_closed_for_long_is_not_listened_to(bench: Bench):
+    """A short rest is waited for in the queue; a long one disables the mapping, until two minutes before."""
+    bench.look()
+    assert bench.look(bench.closed(120.0)).working
+    assert bench.mappings.on == {"first"}
+    state = bench.closed(121.0)
+    assert not bench.look(state).working
+    assert bench.mappings.on == set()
+    bench.clock.now += 1.0
+    assert bench.look(state).working
+    assert bench.mappings.on == {"first"}
+
+
+def test_an_open_source_may_always_work():
+    """What remains of an old closing means nothing once it was answered."""
+    assert may_work(PaceState(closed_since=0.0, closed_until=1e12), 0.0)
+
+
+def test_a_mapping_that_is_being_changed_is_left_for_the_next_look(bench: Bench):
+    bench.look()
+    bench.clock.now += MINUTES
+    bench.mappings.changing = {"first", "second"}
+    assert bench.look().switched == 0
+    bench.mappings.changing = set()
+    assert bench.look() == Conducted(1, working=True, switched=2)
+    assert bench.mappings.on == {"second"}
+
+
+def test_a_lane_that_was_removed_gives_its_turn_to_the_first(bench: Bench):
+    """Fewer lanes after a deploy: the record names one that is no more."""
+    for _ in range(3):
+        bench.look()
+        bench.clock.now += MINUTES
+    assert bench.turn().lane == 2
+    assert bench.look(lanes=LANES[:2]).lane == 0
+    assert bench.turn() == Turn(0, bench.clock())
+
+
+def test_a_lane_alone_keeps_its_turn(bench: Bench):
+    for _ in range(3):
+        assert bench.look(lanes=("only",)) == Conducted(0, working=True, switched=int(_ == 0))
+        bench.clock.now += 10 * MINUTES
+    assert bench.turn().since == Clock().now
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"lane": "x"}'])
+def test_a_damaged_record_costs_a_lane_its_turn_and_nothing_else(bench: Bench, raw: bytes):
+    bench.storage.put(keys.conduct("x"), raw)
+    assert bench.look() == Conducted(0, working=True, switched=1)
+    assert bench.turn() == Turn(0, bench.clock())
+
+
+def test_a_record_of_an_impossible_lane_begins_anew():
+    """Nothing names a lane that is not there."""
+    for lane in (-1, 3, 99):
+        assert next_turn(Turn(lane, 0.0), 3, OPEN, 50.0, MINUTES) == Turn(0, 50.0)
