@@ -13,9 +13,9 @@ from itertools import zip_longest
 import msgspec
 
 from pipeline import keys
-from pipeline.errors import Permanent
+from pipeline.errors import Permanent, Unreadable
 from pipeline.queues.names import Queues
-from pipeline.run_control import said_of
+from pipeline.run_control import Said, said_of
 from pipeline.runs import batch_size
 from pipeline.storage.protocol import Storage
 from stages.records import Batch
@@ -147,7 +147,11 @@ def release(
         full = paid >= left and not chunk.free
         if stopped() or (full and chunk.begins):
             break
-        bodies = [body for body in storage.get(chunk.key).split(b"\n") if body]
+        held = storage.find(chunk.key)
+        if held is None:
+            # Another look, begun before this one ended, was faster.
+            continue
+        bodies = [body for body in held.split(b"\n") if body]
         queues.fetch(source).send(bodies, group=chunk.run_id)
         storage.delete(chunk.key)
         sent += 1
@@ -181,7 +185,7 @@ def _in_turns(storage: Storage, runs: Mapping[str, Sequence[_Chunk]]) -> Iterato
 
     The first of a round ``begins`` it.
     """
-    said = {run_id: said_of(storage, run_id) for run_id in runs}
+    said = {run_id: _said(storage, run_id) for run_id in runs}
     for run_id, chunks in runs.items():
         if said[run_id] == "cancelled":
             yield from (msgspec.structs.replace(chunk, free=True) for chunk in chunks)
@@ -190,3 +194,11 @@ def _in_turns(storage: Storage, runs: Mapping[str, Sequence[_Chunk]]) -> Iterato
         chunks = [chunk for chunk in turn if chunk is not None]
         yield msgspec.structs.replace(chunks[0], begins=True)
         yield from chunks[1:]
+
+
+def _said(storage: Storage, run_id: str) -> Said:
+    """What was said of a run; one whose record is damaged waits, and keeps no other waiting."""
+    try:
+        return said_of(storage, run_id)
+    except Unreadable:
+        return "paused"

@@ -127,18 +127,19 @@ def open_aws_place(
     clients: AwsClients | None = None,
     metrics: Metrics | None = None,
     with_sources: bool = True,
+    only: str = "",
 ) -> Place:
     """The deployment whose bucket is ``lake``. Raises ``Misuse`` for a wrong source file or address.
 
     Its sources are those that the deployment names (``SERPLINE_TERMS``), all of them where it names none;
-    none are read for who has no use for them.
+    none are read for who has no use for them, ``only`` one where its name is said.
     """
     aws = clients if clients is not None else aws_clients(settings)
     bucket = bucket_of(lake)
     if bucket is None:
         raise Misuse(f"{lake} is no lake on AWS: write s3://BUCKET")
     storage = S3Storage(aws.s3, bucket)
-    sources = _sources(settings, storage) if with_sources else {}
+    sources = _sources(settings, storage, only) if with_sources else {}
     rates = {name: loaded.source.spec.politeness.rate for name, loaded in sources.items()}
 
     def open_catalog() -> Any:
@@ -166,11 +167,11 @@ def open_aws_place(
     )
 
 
-def _sources(settings: Settings, storage: S3Storage) -> dict[str, LoadedSource]:
+def _sources(settings: Settings, storage: S3Storage, only: str) -> dict[str, LoadedSource]:
     """The deployed sources at the pace that the deployment says, from the bucket's own files first."""
     texts: SourceFiles = shipped_files()
     shipped = next(iter(texts.values()))[1]
-    named = list(settings.terms) if settings.terms else []
+    named = [only] if only else list(settings.terms)
     for name in named:
         own = storage.find(keys.own_source(name))
         if own is not None:

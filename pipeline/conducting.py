@@ -52,9 +52,19 @@ def next_turn(turn: Turn | None, lanes: int, state: PaceState, now: float, secon
     return Turn((turn.lane + 1) % lanes, now)
 
 
+LISTENS_AGAIN = 3 * 86_400.0
+"""Seconds: of a source closed for so long the messages are taken again, before a queue forgets them."""
+
+
 def may_work(state: PaceState, now: float) -> bool:
-    """Whether the lane whose turn it is should take messages at all."""
-    return not (state.closed_since and state.closed_until > now + CLOSED_LONG)
+    """Whether the lane whose turn it is should take messages at all.
+
+    Fetch ends the tasks of a source that stays closed for longer than tasks wait; an expired message would
+    end nothing.
+    """
+    if not state.closed_since or now - state.closed_since > LISTENS_AGAIN:
+        return True
+    return state.closed_until <= now + CLOSED_LONG
 
 
 def conduct(

@@ -7,6 +7,7 @@ from stages.records import Batch
 STAGING = "staging/"
 RUNS = "runs/"
 KEYWORDS = "keywords/"
+LISTS = "lists/"
 UNFINISHED = "unfinished/"
 BACKLOG = "backlog/"
 SOURCES = "sources/"

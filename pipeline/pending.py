@@ -116,13 +116,7 @@ def pending(storage: Storage, tables: Tables, run: Run, part: int) -> Iterator[P
 def batches(storage: Storage, run: Run, part: int) -> Iterator[Batch]:
     """The batches of a part, as sharding cuts them."""
     with storage.open(run.key, version=run.version) as stream:
-        try:
-            for event in shard(stream, run, part):
-                if isinstance(event, Batch):
-                    yield event
-        except Malformed:
-            # The file was refused from here on: the part's row says so, and counts what came before.
-            return
+        yield from (event for event in shard(stream, run, part) if isinstance(event, Batch))
 
 
 def follow(storage: Storage, batch: Batch, there: There | None = None) -> Pending:

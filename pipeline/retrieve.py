@@ -194,7 +194,8 @@ class _Retrieval:
             if self._r.log is not None:
                 self._r.log.info("source is closed", until=round(grant.until, 1))
             state = await asyncio.to_thread(self._r.pacer.state, self._name)
-            if state.closed_since and now - state.closed_since > self._terms.max_closed:
+            soon = grant.until - now <= PATIENCE
+            if state.closed_since and now - state.closed_since > self._terms.max_closed and not soon:
                 self._end_refused(state.reason)
         return False
 

@@ -25,9 +25,9 @@ from pipeline import keys
 from pipeline.catalog import Tables
 from pipeline.iceberg import open_folder_catalog
 from pipeline.metrics import MemoryMetrics
-from pipeline.workers.aggregate import POINTERS_AT_ONCE
 from pipeline.steps.aggregate import AggregateStep
 from pipeline.storage.folder import FolderStorage
+from pipeline.workers.aggregate import POINTERS_AT_ONCE
 from stages.aggregate import COMPRESSION_LEVEL
 from stages.records import Pointer
 from stages.staged import encode_staged

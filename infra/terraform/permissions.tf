@@ -28,13 +28,14 @@ locals {
 
   permissions = {
     shard = merge(local.listing, local.taking.keywords, {
+      # A file is read as it was when it was dropped; which version of a list a schedule means is asked first.
       Files = {
-        actions   = ["s3:GetObject", "s3:GetObjectVersion"]
+        actions   = ["s3:GetObjectVersion"]
         resources = [local.objects.keywords, local.objects.lists]
       }
       Reading = {
         actions   = ["s3:GetObject"]
-        resources = [local.objects.sources, local.objects.runs]
+        resources = [local.objects.lists, local.objects.sources, local.objects.runs]
       }
       Writing = {
         actions   = ["s3:PutObject"]
@@ -60,7 +61,7 @@ locals {
         resources = [local.objects.tables]
       }
       Catalog = {
-        actions   = ["glue:CreateTable", "glue:GetDatabase", "glue:GetTable", "glue:UpdateTable"]
+        actions   = ["glue:GetTable", "glue:UpdateTable"]
         resources = concat(local.glue.database, local.glue.tables)
       }
       Sending = {
@@ -79,7 +80,7 @@ locals {
         resources = [local.objects.runs]
       }
       Unfinished = {
-        actions   = ["s3:DeleteObject", "s3:GetObject"]
+        actions   = ["s3:DeleteObject"]
         resources = [local.objects.unfinished]
       }
       Catalog = {

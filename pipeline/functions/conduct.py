@@ -21,15 +21,17 @@ def open_conduct() -> tuple[Opened, dict[str, Action]]:
     queues = opened.place.open_queues()
 
     def look(_event: Mapping[str, Any], remaining: Remaining) -> Any:
-        seen: dict[str, Any] = {}
+        seen: dict[str, dict[str, Any]] = {source: {} for source in opened.settings.mappings}
         failed: PipelineError | None = None
-        for source in opened.settings.mappings:
-            try:
-                seen[source] = _look(opened, queues, source, remaining)
-            except PipelineError as error:
-                # One source's trouble keeps no other waiting; the function fails after all had their turn.
-                opened.log.warning("source not conducted", source=source, error=str(error))
-                failed = error
+        # Closing what refuses comes first, for every source; a long backlog takes what time is left.
+        for step in (_conducted, _released):
+            for source, told in seen.items():
+                try:
+                    told.update(step(opened, queues, source, remaining))
+                except PipelineError as error:
+                    # One source's trouble keeps no other waiting; the function fails after all had a turn.
+                    opened.log.warning("source not conducted", source=source, error=str(error))
+                    failed = error
         if failed is not None:
             raise failed
         return seen
@@ -37,32 +39,32 @@ def open_conduct() -> tuple[Opened, dict[str, Action]]:
     return opened, {"conduct": look}
 
 
-def _look(opened: Opened, queues: Queues, source: str, remaining: Remaining) -> dict[str, Any]:
+def _conducted(opened: Opened, _queues: Queues, source: str, _remaining: Remaining) -> dict[str, Any]:
     place, settings = opened.place, opened.settings
     state = place.pacer.state(source)
-    now = place.clock()
     done = conduct(
         place.storage,
         LambdaMappings(opened.clients.lambda_),
         source,
         settings.mappings[source],
         state,
-        now=now,
+        now=place.clock(),
         lane_seconds=settings.lane_minutes * 60,
     )
-    rate = settings.terms[source].rate
-    room = Room(rate, settings.horizon)
+    opened.metrics.of(source).add("closed", float(bool(state.closed_since)))
+    closed = state.reason if state.closed_since else ""
+    return {"lane": done.lane, "working": done.working, "switched": done.switched, "closed": closed}
+
+
+def _released(opened: Opened, queues: Queues, source: str, remaining: Remaining) -> dict[str, Any]:
+    place, settings = opened.place, opened.settings
+    room = Room(settings.terms[source].rate, settings.horizon)
     released = release(place.storage, queues, source, room, lambda: place.clock() > remaining.until())
     depth = queues.fetch(source).depth()
     metrics = opened.metrics.of(source)
-    metrics.add("closed", float(bool(state.closed_since)))
     metrics.add("queue_depth", depth.waiting + depth.in_flight)
     metrics.add("backlog_tasks", released.tasks_left)
     return {
-        "lane": done.lane,
-        "working": done.working,
-        "switched": done.switched,
-        "closed": state.reason if state.closed_since else "",
         "queued": depth.waiting + depth.in_flight,
         "released": released.tasks,
         "backlog": released.tasks_left,

@@ -16,7 +16,9 @@ def open_fetch(remaining: Remaining) -> tuple[Opened, BatchHandler]:
     source = pick_source(opened.place.sources, opened.settings.source)
     check_contact(source.source, opened.settings.contact)
     queues = opened.place.open_queues()
-    stage = FetchStage(opened.place, source, queues, opened.log, lambda _started: remaining.until())
+    # What is asked last may take this long to be answered; ended in mid-request it would be asked again.
+    answer = source.source.spec.limits.timeout
+    stage = FetchStage(opened.place, source, queues, opened.log, lambda _started: remaining.until() - answer)
     asked = one_by_one(stage.step)
 
     def handle(bodies: Sequence[bytes]) -> Mapping[int, Exception]:

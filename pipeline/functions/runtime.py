@@ -76,7 +76,7 @@ def open_function(stage: str, *, of_a_source: bool = False, with_sources: bool =
     metrics = EmfMetrics(f"Serpline/{settings.name}", stage, source, _print, time.time)
     clients = aws_clients(settings)
     place = open_aws_place(
-        settings, lake=settings.lake, clients=clients, metrics=metrics, with_sources=with_sources
+        settings, lake=settings.lake, clients=clients, metrics=metrics, with_sources=with_sources, only=source
     )
     log = get_log(stage=stage, **({"source": source, "lane": settings.lane} if source else {}))
     return Opened(settings, clients, place, metrics, log)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from pipeline.errors import Misuse, PipelineError
-from pipeline.queues.protocol import Depth, Received, checked_delay
+from pipeline.queues.protocol import MAX_DELAY, Depth, Received, checked_delay
 from pipeline.queues.sqs import SqsQueue
 from pipeline.queues.sqs_wire import SqsReceipt
 
@@ -55,6 +55,10 @@ def queue_of(event: Any) -> str:
     return names.pop()
 
 
+FIRST_PAUSE = 30.0
+"""Half the seconds after which a message that failed once is delivered again; they double each time."""
+
+
 class MappedQueue:
     """The queue that ``received`` were handed over from; settle them with ``worker.settle``, then report.
 
@@ -62,10 +66,13 @@ class MappedQueue:
     when its visibility ends, its neighbours are settled, and ``problems`` says what was refused.
     """
 
-    def __init__(self, queue: SqsQueue, received: Sequence[Received] = ()) -> None:
+    def __init__(
+        self, queue: SqsQueue, received: Sequence[Received] = (), *, pause: float = FIRST_PAUSE
+    ) -> None:
         self.name = queue.name
         self.problems: list[str] = []
         self._queue = queue
+        self._pause = pause
         self._open = {one.receipt.message_id: None for one in received}
 
     @property
@@ -86,8 +93,11 @@ class MappedQueue:
         self._open.pop(received.receipt.message_id, None)
 
     def release(self, received: Received, *, delay: float = 0.0) -> None:
-        """Report it, to be delivered again after ``delay``, or bury it when its receives are spent."""
-        delay = checked_delay(delay)
+        """Report it, to be delivered again after ``delay``, or bury it when its receives are spent.
+
+        Later from time to time: an outage of half an hour should not spend the deliveries of all.
+        """
+        delay = max(checked_delay(delay), min(MAX_DELAY, self._pause * 2.0**received.receives))
         self._open[received.receipt.message_id] = None
         try:
             if not self._queue.give_back(received, delay):

@@ -16,7 +16,7 @@ import msgspec
 from pipeline import keys
 from pipeline.errors import Permanent, PipelineError
 from pipeline.queues.names import Queues
-from pipeline.runs import RUN_ID, Drop, Given, freeze_run, lines_of, new_options
+from pipeline.runs import RUN_ID, Drop, Given, find_run, freeze_run, is_complete, lines_of, new_options
 from pipeline.source_files import LoadedSource
 from pipeline.steps.shard import ShardStep, names_part
 from pipeline.storage.protocol import Storage
@@ -153,6 +153,8 @@ class DropStep:
         yield self._freeze(run_id, key, dropped.versionId, Given(**keys.path_options(key)))
 
     def _scheduled(self, scheduled: _Scheduled) -> Run:
+        if not scheduled.key.startswith(keys.LISTS):
+            raise Permanent(f"a schedule drops a file below {keys.LISTS}; {scheduled.key!r} is elsewhere")
         run_id = run_id_of(self._terms.bucket, scheduled.key, scheduled.drop)
         # Which version a schedule means is settled once, when the run is frozen.
         return self._freeze(run_id, scheduled.key, None, _given(scheduled))
@@ -171,6 +173,9 @@ class DropStep:
         return run
 
     def _freeze(self, run_id: str, key: str, version: str | None, given: Given) -> Run:
+        frozen = find_run(self._storage, run_id)
+        if frozen is not None:
+            return frozen
         self._storage.put(keys.unfinished(run_id), b"{}")
         pinned = version if version is not None else self._storage.version_of(key)
         name = key.rpartition("/")[2]
@@ -206,7 +211,8 @@ class DropStep:
 class KeywordsStep:
     """What is done with a message of the keywords queue, whichever kind it is."""
 
-    def __init__(self, drop: DropStep, shard: ShardStep, queues: Queues) -> None:
+    def __init__(self, drop: DropStep, shard: ShardStep, storage: Storage, queues: Queues) -> None:
+        self._storage = storage
         self._drop = drop
         self._shard = shard
         self._queues = queues
@@ -219,6 +225,8 @@ class KeywordsStep:
         parts: list[bytes] = []
         try:
             for run in self._drop(body):
+                if is_complete(self._storage, run.run_id):
+                    continue  # a late repetition of what is done
                 parts.extend(msgspec.json.encode(ShardTask(run.run_id, part)) for part in range(run.parts))
         except PipelineError:
             # What was frozen goes on by itself: the message may be buried for what was not.

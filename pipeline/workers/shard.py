@@ -17,7 +17,8 @@ def keywords_step(place: Place, queues: Queues, log: Any, outlet: Outlet) -> Key
     """What is done with a message of the keywords queue."""
     log = log.bind(stage="shard")
     drop = DropStep(place.storage, place.sources, place.drops, place.clock, log)
-    return KeywordsStep(drop, ShardStep(place.storage, queues, place.metrics, log, outlet), queues)
+    shard = ShardStep(place.storage, queues, place.metrics, log, outlet)
+    return KeywordsStep(drop, shard, place.storage, queues)
 
 
 def shard_worker(

@@ -10,12 +10,20 @@ from tests.emulator.deploy import build_packages
 from tests.emulator.emulator import Emulator
 from tests.emulator.recording import Recording
 from tests.emulator.system import System
+from tests.emulator.work import HORIZON, SLOW_RATE
 from tests.servers import free_port
 
 SOURCES = {
     "practice_api": {"rate": 200, "burst": 50, "concurrency": 8, "lanes": 2, "max_concurrency": 4},
-    "practice_page": {"rate": 200, "burst": 50, "concurrency": 8, "max_concurrency": 2},
+    "practice_page": {"rate": SLOW_RATE, "burst": 10, "concurrency": 8, "max_concurrency": 2},
 }
+LAST = ("test_roles.py", "test_destroyed.py")
+"""They look back at what all others called, and take the shared system away and put it up again."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what looks back at the others behind them."""
+    items.sort(key=lambda item: LAST.index(item.path.name) if item.path.name in LAST else -1)
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +47,11 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """The whole system, applied once for the session."""
     build_packages()
     folder = tmp_path_factory.mktemp("system")
-    variables = {"default_source": "practice_api", "alarms": True}
+    variables = {
+        "default_source": "practice_api",
+        "alarms": True,
+        "function_environment": {"SERPLINE_HORIZON": str(HORIZON)},
+    }
     system = System(folder, name="serpline-test", sources=SOURCES, variables=variables)
     try:
         system.start(disturbing=True)

@@ -33,7 +33,7 @@ class Faults(Server):
         folder.mkdir(parents=True, exist_ok=True)
         words = ["--upstream", upstream, "--port", str(port), "--no-resign"]
         env = {"PATH": os.environ.get("PATH", ""), "HOME": str(folder), "LANG": "C.UTF-8"}
-        command = [str(tool("microburst")), *words]
+        command = [str(tool("python")), str(Path(__file__).with_name("burst.py")), *words]
         super().__init__(f"http://127.0.0.1:{port}", folder, [command], env, self._healthy)
 
     def start(self) -> None:

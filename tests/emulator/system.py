@@ -201,6 +201,30 @@ class System:
                 )
             time.sleep(LOOK_EVERY)
 
+    def wait_for(self, done: Callable[[], object], within: float = 60.0) -> None:
+        """Return when ``done`` gives something true. Raises ``TimeoutError``."""
+        deadline = time.monotonic() + within
+        while not done():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {within:.0f} s; {self.queue_depths()}\n{self.complaints()}")
+            time.sleep(LOOK_EVERY)
+
+    def wait_until_quiet(self, within: float = 90.0) -> None:
+        """Return when queues and backlog are empty, and the ledger had its turn; dead letters stay."""
+
+        def quiet() -> bool:
+            for _ in range(2):
+                if any(count for queue, count in self.queue_depths().items() if not queue.endswith("-dead")):
+                    return False
+                time.sleep(LOOK_EVERY)
+            if not self.objects("backlog/"):
+                return True
+            self.invoke("conduct", {"action": "conduct"})
+            return False
+
+        self.wait_for(quiet, within)
+        self.invoke("compact", {"action": "ledger"})
+
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """A query over ``pages``, ``shards`` and the views, read by pyiceberg and answered by DuckDB."""
         tables = Tables(self.client("glue"), self.emulator.url, self.name.replace("-", "_"))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import pytest
 
 from pipeline.errors import Misuse, Permanent, QueueUnavailable, Retryable, StorageUnavailable
 from pipeline.queues.mapped import MappedQueue, deliveries, queue_of
-from pipeline.queues.protocol import Depth
-from pipeline.queues.sqs import SqsBroker
+from pipeline.queues.protocol import Depth, Received
+from pipeline.queues.sqs import SqsBroker, SqsQueue
 from pipeline.worker import settle
 from tests.pipeline.queues.conftest import MAX_RECEIVES, sqs_client
 
@@ -84,7 +85,7 @@ def failing(by_body: Mapping[bytes, Exception]) -> Any:
 def test_one_bad_record_never_fails_its_neighbours(mapping: EventSource):
     """The unreadable goes to its grave with the reason, what may work later comes again, the rest is done."""
     received = deliveries(mapping.event('"ok"', '"bad"', '"later"', '"ok too"'))
-    queue, log = MappedQueue(mapping.queue, received), Log()
+    queue, log = MappedQueue(mapping.queue, received, pause=0.0), Log()
     errors = {b'"bad"': Permanent("cannot read this"), b'"later"': Retryable("a lost race", after=0.0)}
     settle(queue, received, failing(errors), log)
     (later,) = [one for one in received if one.body == b'"later"']
@@ -100,7 +101,7 @@ def test_one_bad_record_never_fails_its_neighbours(mapping: EventSource):
 
 def test_an_outage_reports_all(mapping: EventSource):
     received = deliveries(mapping.event("1", "2", "3"))
-    queue = MappedQueue(mapping.queue, received)
+    queue = MappedQueue(mapping.queue, received, pause=0.0)
 
     def away(_bodies: Sequence[bytes]) -> dict[int, Exception]:
         raise StorageUnavailable("no storage")
@@ -109,13 +110,14 @@ def test_an_outage_reports_all(mapping: EventSource):
         settle(queue, received, away, Log())
     assert sorted(queue.failed) == sorted(one.receipt.message_id for one in received)
     mapping.end(queue.failed)
-    assert mapping.queue.depth() == Depth(3, 0)
+    depth = mapping.queue.depth()  # hidden until their rest is over, as in flight
+    assert depth.waiting + depth.in_flight == 3
 
 
 def test_what_nobody_settled_is_reported(mapping: EventSource):
     """The mapping would delete it."""
     received = deliveries(mapping.event("1", "2"))
-    queue = MappedQueue(mapping.queue, received)
+    queue = MappedQueue(mapping.queue, received, pause=0.0)
     assert len(queue.failed) == 2
     queue.ack(received[0])
     assert queue.failed == [received[1].receipt.message_id]
@@ -124,7 +126,7 @@ def test_what_nobody_settled_is_reported(mapping: EventSource):
 def test_a_burial_stands_even_if_the_invocation_fails(mapping: EventSource):
     """Lambda then delivers the whole batch again; a second grave for the same message would be noise."""
     received = deliveries(mapping.event("1", "2"))
-    MappedQueue(mapping.queue, received).bury(received[0], reason="bad")
+    MappedQueue(mapping.queue, received, pause=0.0).bury(received[0], reason="bad")
     assert mapping.queue.depth() == Depth(0, 1)
 
 
@@ -132,7 +134,7 @@ def test_spent_receives_end_here_too(mapping: EventSource):
     event = mapping.event("1")
     for _ in range(MAX_RECEIVES):
         received = deliveries(event)
-        queue = MappedQueue(mapping.queue, received)
+        queue = MappedQueue(mapping.queue, received, pause=0.0)
         queue.release(received[0])
         mapping.end(queue.failed)
         event = mapping.next_event()
@@ -144,7 +146,7 @@ def test_spent_receives_end_here_too(mapping: EventSource):
 
 def test_a_release_can_wait(mapping: EventSource):
     received = deliveries(mapping.event("1"))
-    MappedQueue(mapping.queue, received).release(received[0], delay=30.0)
+    MappedQueue(mapping.queue, received, pause=0.0).release(received[0], delay=30.0)
     assert mapping.queue.depth() == Depth(0, 1)
 
 
@@ -153,7 +155,7 @@ def test_a_grave_that_is_missing_fails_no_neighbour(mapping: EventSource, aws: N
     received = deliveries(mapping.event('"bad"', '"ok"'))
     client = sqs_client()
     client.delete_queue(QueueUrl=mapping.queue.dead().wire.url)
-    queue = MappedQueue(mapping.queue, received)
+    queue = MappedQueue(mapping.queue, received, pause=0.0)
     settle(queue, received, failing({b'"bad"': Permanent("no")}), Log())
     (bad,) = [one for one in received if one.body == b'"bad"']
     assert queue.failed == [bad.receipt.message_id]
@@ -169,7 +171,7 @@ def test_a_release_that_sqs_refuses_fails_no_neighbour(mapping: EventSource, mon
         raise QueueUnavailable("throttled")
 
     monkeypatch.setattr(mapping.queue, "give_back", refuse)
-    queue = MappedQueue(mapping.queue, received)
+    queue = MappedQueue(mapping.queue, received, pause=0.0)
     settle(queue, received, failing({b'"later"': Retryable("no")}), Log())
     (later,) = [one for one in received if one.body == b'"later"']
     assert queue.failed == [later.receipt.message_id]
@@ -183,7 +185,7 @@ def test_an_events_facts(mapping: EventSource):
     assert received.receives == 1
     assert received.sent_at > 1_700_000_000
     assert queue_of(event) == "t-results"
-    assert MappedQueue(mapping.queue, [received]).receive(10, wait=0.0) == []
+    assert MappedQueue(mapping.queue, [received], pause=0.0).receive(10, wait=0.0) == []
 
 
 @pytest.mark.parametrize(
@@ -193,3 +195,26 @@ def test_an_events_facts(mapping: EventSource):
 def test_an_event_of_something_else_is_misuse(event: Any):
     with pytest.raises(Misuse, match=r"send a message to the queue"):
         deliveries(event)
+
+
+def test_what_fails_again_and_again_rests_longer_and_longer(mapping: EventSource):
+    """An outage of half an hour spends no message's deliveries: each comes back later than before."""
+    mapping.queue.send([b'"a"'])
+    pauses = []
+    [one] = mapping.queue.receive(1, wait=1.0)
+    for receives in (1, 2, 3, 4):
+        told: list[float] = []
+
+        class Told:
+            """The queue, as far as a release goes."""
+
+            name = "results"
+
+            def give_back(self, _received: Received, delay: float, told: list[float] = told) -> bool:
+                told.append(delay)
+                return True
+
+        again = msgspec.structs.replace(one, receives=receives)
+        MappedQueue(cast("SqsQueue", Told())).release(again)
+        pauses.extend(told)
+    assert pauses == [60.0, 120.0, 240.0, 480.0]

@@ -78,7 +78,7 @@ class Bench:
 
     def __call__(self, body: bytes) -> None:
         shard = ShardStep(self.storage, self.queues, MemoryMetrics(), LOG, QueueOutlet(self.queues))
-        KeywordsStep(self.drops(), shard, self.queues)(body)
+        KeywordsStep(self.drops(), shard, self.storage, self.queues)(body)
 
     def runs(self) -> list[Run]:
         return sorted(all_runs(self.storage), key=lambda run: run.key)
@@ -384,7 +384,7 @@ def test_a_run_id_that_is_none_is_permanent(bench: Bench, run_id: str):
         (b'{"Records": 5}', "Expected `array`"),
         (b'{"drop": "now"}', "missing required field `key`"),
         (b'{"run_id": "a", "part": "0"}', "this one has part, run_id"),
-        (b'{"key": "../x", "drop": "now"}', "no key of this lake"),
+        (b'{"key": "lists/../x", "drop": "now"}', "no key of this lake"),
     ],
 )
 def test_a_message_of_no_known_kind_is_permanent_and_says_why(bench: Bench, body: bytes, sentence: str):
