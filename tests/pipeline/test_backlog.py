@@ -106,6 +106,33 @@ def test_what_has_room_is_sent_and_the_rest_waits_in_its_order(bench: Bench):
     assert released == batches[20:]
 
 
+def test_a_chunk_that_another_look_took_first_is_passed_over(bench: Bench):
+    """Schedules may call twice: the slower one releases what is left, and fails for nothing."""
+    bench.shard("a", 60)
+    bench.drawn()
+    taken = bench.chunks()[0]
+
+    class Slower(FolderStorage):
+        def find(self, key: str) -> bytes | None:
+            return None if key == taken else super().find(key)
+
+    done = release(Slower(bench.storage._root), bench.queues, API, bench.room)
+    assert done.chunks > 0
+    assert taken in bench.chunks()
+
+
+def test_a_damaged_word_about_a_run_keeps_only_that_run_waiting(bench: Bench):
+    """What the operator said cannot be read: nothing of that run is asked, and everything of the others."""
+    bench.shard("a", 60)
+    bench.shard("b", 60, age=1)
+    bench.drawn()
+    bench.storage.put(keys.control("a"), b"{")
+    while bench.release().chunks:
+        assert {batch.run_id for batch in bench.drawn()} == {"b"}
+    assert all("-a/" in key for key in bench.chunks())
+    assert bench.chunks()
+
+
 def test_a_run_that_fits_needs_no_object(bench: Bench):
     bench.shard("a", 20)
     assert bench.chunks() == []

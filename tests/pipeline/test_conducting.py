@@ -170,3 +170,12 @@ def test_a_record_of_an_impossible_lane_begins_anew():
     """Nothing names a lane that is not there."""
     for lane in (-1, 3, 99):
         assert next_turn(Turn(lane, 0.0), 3, OPEN, 50.0, MINUTES) == Turn(0, 50.0)
+
+
+def test_a_source_closed_for_days_is_listened_to_so_that_no_message_expires(bench: Bench):
+    """A queue forgets after ten days without a word; fetch ends what waited too long, with its reason."""
+    for days, listens in ((0, False), (2, False), (4, True), (20, True)):
+        state = PaceState(
+            closed_since=bench.clock() - days * 86_400, closed_until=bench.clock() + 30 * 86_400
+        )
+        assert may_work(state, bench.clock()) is listens
