@@ -92,8 +92,7 @@ class ShardStep:
     def __call__(self, body: bytes) -> None:
         """Shard the part that the message names.
 
-        Repeated, it sends the same batches again: fetch finds their staged objects. Workers' queues keep
-        what was sent, so a part that they were sent whole is only reported again. Raises
+        Repeated, it sends the same batches again: fetch finds their staged objects. Raises
         ``Permanent`` for a message that names no part of a run, ``ObjectMissing`` for a run or file
         that is gone.
         """
@@ -105,12 +104,6 @@ class ShardStep:
                 "shard it with the version that froze it, or drop the file again"
             )
         log = self._log.bind(stage="shard", run_id=run.run_id, part=task.part)
-        key = keys.staged_shard(run.run_id, task.part)
-        if run.by == "workers" and self._storage.find(key) is not None:
-            # The row was written after the last batch was sent, to queues that outlive this process.
-            self._queues.results.send([_encoder.encode(Pointer(key))])
-            log.info("part was sharded before")
-            return
         with (
             self._storage.open(run.key, version=run.version) as stream,
             tempfile.SpooledTemporaryFile(SPOOLED) as spool,
@@ -121,6 +114,7 @@ class ShardStep:
                 rejects.seek(0)
                 self._storage.put_file(keys.rejects(run.run_id, task.part), rejects)
         # The row goes last: with it the ledger says how many pages to expect.
+        key = keys.staged_shard(run.run_id, task.part)
         self._storage.put_new(key, encode_shard_row(row))
         self._queues.results.send([_encoder.encode(Pointer(key))])
         log.info(

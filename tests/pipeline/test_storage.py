@@ -13,7 +13,7 @@ from pipeline.errors import ObjectMissing, Permanent, StorageUnavailable
 from pipeline.storage.folder import FolderStorage
 from pipeline.storage.protocol import Storage
 from pipeline.storage.s3 import S3Storage
-from tests.pipeline.test_s3 import BUCKET, OneAtATime, s3_bucket
+from tests.pipeline.s3_kit import BUCKET, OneAtATime, s3_bucket
 
 
 @pytest.fixture

@@ -1,130 +1,18 @@
-"""The drop step: every way into the keywords queue becomes one frozen run, however often it is delivered."""
+"""The drop step: every file that S3 tells of becomes one frozen run, however often it is told."""
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import quote_plus
+from typing import Any
 
 import msgspec
 import pytest
 
 from pipeline import keys
 from pipeline.errors import ObjectMissing, Permanent, StorageUnavailable
-from pipeline.metrics import MemoryMetrics
-from pipeline.queues.memory import MemoryBroker
-from pipeline.queues.names import Queues
-from pipeline.runs import all_runs, load_run
-from pipeline.source_files import load_sources
-from pipeline.steps.drop import LINES_A_SECOND, DropStep, DropTerms, KeywordsStep
-from pipeline.steps.shard import QueueOutlet, ShardStep
-from pipeline.storage.folder import FolderStorage
-from stages.records import Batch, Pointer
-from stages.run import LINES_A_PART, Options, Run, ShardTask, parts_for
-from stages.shard import ShardRow
-from tests.pipeline.kit import API, LOG, Clock
-
-BUCKET = "lake-of-tests"
-
-
-class Versions(FolderStorage):
-    """A folder that keeps versions ``v1``, ``v2`` and so on, as a bucket does."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.kept: dict[tuple[str, str], bytes] = {}
-        self.away: set[str] = set()
-        self.versions: dict[str, int] = {}
-
-    def drop(self, key: str, body: bytes) -> str:
-        self.put(key, body)
-        self.versions[key] = self.versions.get(key, 0) + 1
-        version = f"v{self.versions[key]}"
-        self.kept[key, version] = body
-        return version
-
-    def version_of(self, key: str) -> str:
-        self.size(key)
-        return f"v{self.versions[key]}"
-
-    def open(self, key: str, *, version: str = "") -> BinaryIO:
-        if key in self.away:
-            raise StorageUnavailable("away")
-        return io.BytesIO(self._version(key, version)) if version else super().open(key)
-
-    def size(self, key: str, *, version: str = "") -> int:
-        return len(self._version(key, version)) if version else super().size(key)
-
-    def _version(self, key: str, version: str) -> bytes:
-        if (key, version) not in self.kept:
-            raise ObjectMissing("no such version", key=key)
-        return self.kept[key, version]
-
-
-class Bench:
-    """The step of the keywords queue over a bucket in a folder."""
-
-    def __init__(self, lake: Path) -> None:
-        self.clock = Clock()
-        self.storage = Versions(lake)
-        self.queues = Queues(MemoryBroker(clock=self.clock), "t")
-        self.sources = load_sources(None)
-        self.longest = 800.0
-
-    def drops(self) -> DropStep:
-        terms = DropTerms(BUCKET, API, "desktop", self.longest)
-        return DropStep(self.storage, self.sources, terms, self.clock, LOG)
-
-    def __call__(self, body: bytes) -> None:
-        shard = ShardStep(self.storage, self.queues, MemoryMetrics(), LOG, QueueOutlet(self.queues))
-        KeywordsStep(self.drops(), shard, self.storage, self.queues)(body)
-
-    def runs(self) -> list[Run]:
-        return sorted(all_runs(self.storage), key=lambda run: run.key)
-
-    def sent(self, queue: str, kind: type[Any]) -> list[Any]:
-        opened = {"fetch": self.queues.fetch(API), "results": self.queues.results}.get(
-            queue, self.queues.keywords
-        )
-        received = opened.receive(1000, wait=0)
-        for one in received:
-            opened.ack(one)
-        return [msgspec.json.decode(one.body, type=kind) for one in received]
-
-    def keywords(self) -> list[str]:
-        return [task.keyword for batch in self.sent("fetch", Batch) for task in batch.tasks]
-
-    def parts(self) -> list[ShardTask]:
-        return self.sent("keywords", ShardTask)
-
-    def rows(self) -> list[ShardRow]:
-        pointers = self.sent("results", Pointer)
-        return [msgspec.json.decode(self.storage.get(one.key), type=ShardRow) for one in pointers]
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
-
-
-def record(key: str, version: str = "", event: str = "ObjectCreated:Put", **fields: str) -> dict[str, Any]:
-    told: dict[str, Any] = {"key": quote_plus(key, safe="/"), **fields}
-    if version:
-        told["versionId"] = version
-    return {
-        "eventSource": "aws:s3",
-        "eventName": event,
-        "s3": {"bucket": {"name": BUCKET, "arn": "x"}, "object": told},
-    }
-
-
-def notification(*records: dict[str, Any]) -> bytes:
-    return msgspec.json.encode({"Records": records})
-
-
-def message(**fields: object) -> bytes:
-    return msgspec.json.encode(fields)
+from pipeline.steps.drop import LINES_A_SECOND
+from stages.run import LINES_A_PART, Options, parts_for
+from tests.pipeline.kit import API
+from tests.pipeline.steps.drop_kit import BUCKET, Bench, message, notification, record
 
 
 @pytest.mark.parametrize("name", ["a b.txt", "100%+1.txt", "größe 東京.txt", "a%20b+c.txt", "a=b&c.txt"])
@@ -316,81 +204,6 @@ def test_a_file_too_long_to_be_read_in_time_is_refused(bench: Bench):
     assert refused[0] == ""
     assert refused[1].startswith("about 11 lines: ")
     assert refused[1].endswith("a function has time for 10; split the file")
-
-
-def test_a_scheduled_drop_twice_is_one_run_of_the_version_it_found(bench: Bench):
-    """The schedule's moment names the run; its first delivery settles which version is meant."""
-    bench.storage.drop("lists/daily.txt", b"old\n")
-    drop = message(
-        key="lists/daily.txt", drop="2026-11-23T06:00:00Z", source=API, locale="de", device="tablet", pages=2
-    )
-    bench(drop)
-    bench.storage.drop("lists/daily.txt", b"new\n")
-    bench(drop)
-    [run] = bench.runs()
-    assert (run.version, run.options) == ("v1", Options(API, "de", "tablet", 2))
-    assert bench.keywords() == ["old", "old"] * 2
-    bench(message(key="lists/daily.txt", drop="2026-11-24T06:00:00Z"))
-    assert len(bench.runs()) == 2
-    assert bench.keywords() == ["new"]
-
-
-def test_a_scheduled_drop_of_nothing_is_named(bench: Bench):
-    with pytest.raises(ObjectMissing) as raised:
-        bench(message(key="lists/none.txt", drop="2026-11-23T06:00:00Z"))
-    assert raised.value.key == "lists/none.txt"
-
-
-def test_keywords_by_themselves_are_a_run_and_twice_the_same(bench: Bench):
-    """Named by the sender, or else by what it sent."""
-    named = message(run_id="mine", keywords=["größe", "b\nc", "größe"], pages=2)
-    for _ in range(2):
-        bench(named)
-        assert bench.keywords() == ["größe", "größe", "b c", "b c"]
-    assert load_run(bench.storage, "mine").options.pages == 2
-    for body in (message(keywords=["x"]), message(keywords=["x"]), message(keywords=["x"], pages=2)):
-        bench(body)
-    assert len(bench.runs()) == 3
-
-
-def test_a_run_id_is_good_for_one_list_of_keywords(bench: Bench):
-    """Other keywords under the same id would be lost: they are refused, loudly."""
-    bench(message(run_id="mine", keywords=["a"]))
-    with pytest.raises(Permanent, match="run mine was made of other keywords"):
-        bench(message(run_id="mine", keywords=["b"]))
-    bench.storage.drop("keywords/k.txt", b"k\n")
-    bench(notification(record("keywords/k.txt", "v1")))
-    [dropped] = [run for run in bench.runs() if run.run_id != "mine"]
-    with pytest.raises(Permanent, match=r"was made of keywords/k\.txt"):
-        bench(message(run_id=dropped.run_id, keywords=["b"]))
-    assert bench.keywords() == ["a", "k"]
-
-
-@pytest.mark.parametrize("run_id", ["", "../x", "a b", "-a", "a" * 65, "a/b", "é"])
-def test_a_run_id_that_is_none_is_permanent(bench: Bench, run_id: str):
-    with pytest.raises(Permanent, match="run_id takes up to 64 letters"):
-        bench(message(run_id=run_id, keywords=["a"]))
-
-
-@pytest.mark.parametrize(
-    ("body", "sentence"),
-    [
-        (b"", "not JSON"),
-        (b"\xff", "not JSON"),
-        (b"[]", "is a JSON object"),
-        (b"{}", "this one has nothing"),
-        (b'{"hello": 1}', "this one has hello"),
-        (b'{"keywords": "a"}', r"Expected `array`.*keywords"),
-        (b'{"Records": 5}', "Expected `array`"),
-        (b'{"drop": "now"}', "missing required field `key`"),
-        (b'{"run_id": "a", "part": "0"}', "this one has part, run_id"),
-        (b'{"key": "lists/../x", "drop": "now"}', "no key of this lake"),
-    ],
-)
-def test_a_message_of_no_known_kind_is_permanent_and_says_why(bench: Bench, body: bytes, sentence: str):
-    with pytest.raises(Permanent, match=sentence):
-        bench(body)
-    assert bench.runs() == []
 
 
 def test_one_part_is_sharded_at_once_and_several_are_sent(bench: Bench):

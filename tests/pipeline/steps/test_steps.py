@@ -115,17 +115,6 @@ def test_shard_repeated_sends_the_same_again(bench: Bench):
     assert (bench.batches(), bench.pointers()) == first
 
 
-def test_a_part_that_workers_were_sent_whole_is_only_reported_again(bench: Bench):
-    """Their queues keep what was sent: a late repetition costs a pointer, no batch is asked for again."""
-    bench.drop("\n".join(f"k{n}" for n in range(12)), by="workers")
-    bench.shard()(SHARD)
-    assert len(bench.batches()) == 3
-    pointers = bench.pointers()
-    bench.shard()(SHARD)
-    assert bench.batches() == []
-    assert bench.pointers() == pointers
-
-
 def test_parts_of_a_run_share_its_keywords(bench: Bench):
     """Every keyword is in exactly one part."""
     bench.drop("\n".join(f"k{n}" for n in range(50)), parts=3)

@@ -1,0 +1,112 @@
+"""The conduct function as its schedule calls it: lanes switched, the backlog released."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+from typing import Any
+
+import boto3
+import msgspec
+import pytest
+
+from pipeline import keys
+from pipeline.errors import Misuse, PipelineError
+from pipeline.functions.conduct import open_conduct
+from pipeline.functions.runtime import action_function
+from stages.pace import PaceState
+from tests.lambdas.kit import (
+    FETCH,
+    OTHER,
+    Account,
+    Context,
+    Said,
+    batch_body,
+    batches,
+)
+from tests.pipeline.aws import REGION
+from tests.pipeline.kit import API, make_batch, make_run
+
+
+def mapping_of(queue: str, lane: int) -> str:
+    """The uuid of a lane's mapping of a queue of no messages: moto would run the function for each."""
+    iam, functions = boto3.client("iam"), boto3.client("lambda")
+    name = f"{queue}-{lane}"
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("x.py", "")
+    functions.create_function(
+        FunctionName=name,
+        Runtime="python3.13",
+        Role=role,
+        Handler="x.y",
+        Code={"ZipFile": packed.getvalue()},
+    )
+    arn = f"arn:aws:sqs:{REGION}:123456789012:{queue}"
+    return functions.create_event_source_mapping(FunctionName=name, EventSourceArn=arn, Enabled=True)["UUID"]
+
+
+def working(*mappings: str) -> list[bool]:
+    client = boto3.client("lambda")
+    return [client.get_event_source_mapping(UUID=uuid)["State"] == "Enabled" for uuid in mappings]
+
+
+def close_source(account: Account, source: str, seconds: float) -> None:
+    now = time.time()
+    state = PaceState(closed_since=now, closed_until=now + seconds, refusals=1, reason="captcha")
+    boto3.client("dynamodb").put_item(
+        TableName="serpline-pace",
+        Item={
+            "source": {"S": source},
+            "state": {"S": msgspec.json.encode(state).decode()},
+            "version": {"N": "1"},
+            "holder": {"S": "x"},
+        },
+    )
+    assert account is not None
+
+
+def test_conduct_switches_lanes_and_releases_the_backlog(account: Account, said: Said):
+    """One lane of each source works; what waits goes to the queue as it has room; all is told by source."""
+    lanes = [mapping_of("serpline-results", lane) for lane in range(2)]
+    others = [mapping_of("serpline-results", 2)]
+    account.set("MAPPINGS", json.dumps({API: lanes, OTHER: others}))
+    account.set("HORIZON", "60")
+    run = make_run("keywords/k.txt")
+    folder = keys.backlog_of(API, run.created_at, run.run_id)
+    body = batch_body(make_batch(["a", "b"])) + b"\n"
+    account.storage.put(keys.backlog_chunk(folder, 0, 1, 2), body)
+    close_source(account, OTHER, 3600.0)
+    answer = action_function(open_conduct)({"action": "conduct"}, Context(60))
+    assert working(*lanes) == [True, False]
+    assert working(*others) == [False]
+    assert (answer[API]["lane"], answer[API]["released"], answer[API]["backlog"]) == (0, 2, 0)
+    assert (answer[OTHER]["working"], answer[OTHER]["closed"]) == (False, "captcha")
+    assert batches(account.drawn(FETCH)) == [make_batch(["a", "b"])]
+    assert list(account.storage.keys(keys.BACKLOG)) == []
+    told = {line["source"]: line for line in map(json.loads, said()[0].splitlines()) if "source" in line}
+    assert {source: line["closed"] for source, line in told.items()} == {API: 0, OTHER: 1}
+    assert told[API]["backlog_tasks"] == 0
+    assert told[API]["queue_depth"] == 1
+
+
+def test_conduct_lets_one_sources_trouble_keep_no_other_waiting(account: Account, said: Said):
+    """A mapping that is not there fails the function, after the others had their look."""
+    lanes = [mapping_of("serpline-results", lane) for lane in range(2)]
+    account.set("MAPPINGS", json.dumps({OTHER: ["00000000-0000-0000-0000-000000000000"], API: lanes}))
+    with pytest.raises(PipelineError):
+        action_function(open_conduct)({"action": "conduct"}, Context(60))
+    assert working(*lanes) == [True, False]
+    out, err = said()
+    assert "source not conducted" in err
+    assert API in out
+
+
+@pytest.mark.parametrize("event", [{}, None, {"action": "dance"}, {"Records": []}, "conduct"])
+def test_an_action_that_is_none_is_misuse_that_names_those_there_are(account: Account, event: Any):
+    assert account is not None
+    with pytest.raises(Misuse, match="an event with action conduct"):
+        action_function(open_conduct)(event, Context())
