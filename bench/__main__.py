@@ -16,7 +16,7 @@ from bench.figures import Failed, Figure, figures_table, write_figures
 from bench.lookup import bench_lookup
 from bench.pages import bench_json, bench_pages
 from bench.process import BUILD
-from bench.sharding import bench_huge, bench_shard
+from bench.sharding import bench_bucket, bench_huge, bench_shard
 
 Benchmark = Callable[[float, int, Collection[str]], Iterator[Figure]]
 
@@ -34,6 +34,10 @@ BENCHMARKS: tuple[tuple[Benchmark, tuple[str, ...]], ...] = (
     (
         bench_shard,
         ("shard_keywords_per_second", "shard_peak_megabytes", "shard_tidy_keywords_per_second"),
+    ),
+    (
+        bench_bucket,
+        ("shard_object_megabytes", "shard_object_lines_per_second", "shard_object_peak_megabytes"),
     ),
     (bench_aggregate, ("aggregate_results_per_second", "aggregate_peak_megabytes")),
     (bench_lookup, ("lookup_megabytes",)),

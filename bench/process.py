@@ -79,9 +79,9 @@ def measure(command: Sequence[str], *, core: int = 0, env: Mapping[str, str] | N
     return Measured(usage.ru_utime + usage.ru_stime, seconds, output)
 
 
-def child(module: str, *arguments: object) -> Measured:
+def child(module: str, *arguments: object, env: Mapping[str, str] | None = None) -> Measured:
     """Run one of ``bench.children`` on the first core in this interpreter's environment."""
-    return measure([sys.executable, "-m", f"bench.children.{module}", *map(str, arguments)])
+    return measure([sys.executable, "-m", f"bench.children.{module}", *map(str, arguments)], env=env)
 
 
 def told(measured: Measured) -> dict[str, float]:

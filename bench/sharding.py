@@ -13,9 +13,12 @@ from pathlib import Path
 from bench.figures import Failed, Figure, middle
 from bench.made_up import write_keyword_file
 from bench.process import WORK, child, told
+from pipeline.storage.s3 import S3Storage
+from tests.emulator.emulator import Emulator
 
 LINES = 10_000_000
 HUGE = 10
+BUCKET_PARTS = 4
 UNTIDY_EVERY = 1_000
 GOAL = 750_000
 MOST_MEGABYTES = 1_200
@@ -58,6 +61,29 @@ def bench_huge(scale: float, _repeat: int, _wanted: Collection[str]) -> Iterator
         raise Failed(f"one part of {HUGE} kept {part['kept']:,} of {distinct:,} keywords")
     yield Figure("shard_huge_lines_per_second", lines / part["cpu"], "lines/s a part")
     yield Figure("shard_huge_peak_megabytes", part["peak"], "MB", goal=MOST_MEGABYTES, at_most=True)
+
+
+def bench_bucket(scale: float, _repeat: int, _wanted: Collection[str]) -> Iterator[Figure]:
+    """One part of four of an object of a gigabyte, read from an emulator's bucket as a function reads it."""
+    lines = int(LINES * scale) * BUCKET_PARTS
+    file, distinct = _file(lines, UNTIDY_EVERY)
+    emulator = Emulator(WORK / "emulator")
+    try:
+        emulator.start()
+        client = emulator.client("s3")
+        client.create_bucket(Bucket="bench")
+        with file.open("rb") as stream:
+            S3Storage(client, "bench").put_file(file.relative_to(_ROOT).as_posix(), stream)
+        part = told(
+            child("shard", "step", _ROOT, file, 0, BUCKET_PARTS, env={"SERPLINE_BENCH_S3": emulator.url})
+        )
+    finally:
+        emulator.stop()
+    if not 0.99 < part["kept"] * BUCKET_PARTS / distinct < 1.01:
+        raise Failed(f"one part of {BUCKET_PARTS} kept {part['kept']:,} of {distinct:,} keywords")
+    yield Figure("shard_object_megabytes", file.stat().st_size / 1e6, "MB of the object")
+    yield Figure("shard_object_lines_per_second", lines / part["cpu"], "lines/s a part")
+    yield Figure("shard_object_peak_megabytes", part["peak"], "MB", goal=MOST_MEGABYTES, at_most=True)
 
 
 def _file(lines: int, untidy_every: int) -> tuple[Path, int]:

@@ -8,6 +8,7 @@ peak in MB, and the counts that show that it was done.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import unicodedata
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import boto3
 import msgspec
 import structlog
 
@@ -25,6 +27,8 @@ from pipeline.queues.names import Queues
 from pipeline.queues.protocol import Broker
 from pipeline.steps.shard import QueueOutlet, ShardStep
 from pipeline.storage.folder import FolderStorage
+from pipeline.storage.protocol import Storage
+from pipeline.storage.s3 import S3Storage
 from stages.records import Batch, Task
 from stages.run import Options, Run, ShardTask, SourceTerms
 from stages.staged import decode_shard_row
@@ -42,8 +46,8 @@ class _Dropping:
         self.name = name
         self.bytes = 0
 
-    def send(self, bodies: Sequence[bytes], *, delay: float = 0.0) -> None:
-        self.bytes += sum(map(len, bodies)) + int(delay)
+    def send(self, bodies: Sequence[bytes], *, delay: float = 0.0, group: str = "") -> None:
+        self.bytes += sum(map(len, bodies)) + int(delay) + len(group)
 
 
 class _Drop:
@@ -54,8 +58,23 @@ class _Drop:
         pass
 
 
+def _storage(root: Path) -> Storage:
+    """A folder, or the bucket of an emulator that ``SERPLINE_BENCH_S3`` names."""
+    endpoint = os.environ.get("SERPLINE_BENCH_S3")
+    if endpoint is None:
+        return FolderStorage(root)
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="bench",
+        aws_secret_access_key="bench",  # noqa: S106  # the emulator takes any
+    )
+    return S3Storage(client, "bench")
+
+
 def _step(root: Path, file: Path, part: int, parts: int) -> dict[str, float]:
-    storage = FolderStorage(root)
+    storage = _storage(root)
     run = Run(
         run_id=RUN_ID,
         key=file.relative_to(root).as_posix(),
