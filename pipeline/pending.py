@@ -116,7 +116,11 @@ def pending(storage: Storage, tables: Tables, run: Run, part: int) -> Iterator[P
 def batches(storage: Storage, run: Run, part: int) -> Iterator[Batch]:
     """The batches of a part, as sharding cuts them."""
     with storage.open(run.key, version=run.version) as stream:
-        yield from (event for event in shard(stream, run, part) if isinstance(event, Batch))
+        try:
+            yield from (event for event in shard(stream, run, part) if isinstance(event, Batch))
+        except Malformed:
+            # The file was refused, which shows before its first batch.
+            return
 
 
 def follow(storage: Storage, batch: Batch, there: There | None = None) -> Pending:

@@ -23,7 +23,7 @@ from pipeline.steps.drop import LINES_A_SECOND
 from pipeline.steps.shard import SENT_AT_ONCE
 from stages.keyword_file import count_lines
 from stages.pace import HORIZON as LEASED
-from stages.records import Batch, Malformed
+from stages.records import Batch
 from stages.run import Options, Run, parts_for
 from stages.shard import ShardRow, shard
 
@@ -78,8 +78,6 @@ def read_file(path: Path, options: Options, sources: Mapping[str, LoadedSource],
                 batches[event.source] += 1
             elif isinstance(event, ShardRow):
                 row = event
-    if row.refused:
-        raise Malformed(row.refused)
     return FileRead(row.lines, 1, fits, dict(found), dict(batches), row)
 
 

@@ -44,21 +44,19 @@ class ShardRow(msgspec.Struct, frozen=True):
 def shard(stream: BinaryIO, run: Run, part: int) -> Iterator[Batch | Reject | ShardRow]:
     """Give the batches and rejects of one part as they are found, and its ``ShardRow`` last.
 
-    Memory: the part's distinct keywords. Where the file is no keyword file, is broken off, or was refused
-    when it was dropped, the row says why; what was read before counts, so that its pages do.
+    Memory: the part's distinct keywords. Raises ``Malformed`` where the file is no keyword file, or was
+    refused when it was dropped; that shows before the first batch.
     """
     part_of = _Part(run, part)
-    refused = run.refused
-    try:
-        for piece in read_rows(stream, run.name, run.size) if not refused else ():
-            if isinstance(piece, Rows):
-                yield from part_of.take_rows(piece)
-            else:
-                yield from part_of.take_block(piece)
-    except Malformed as error:
-        refused = str(error)
+    if run.refused:
+        raise Malformed(run.refused)
+    for piece in read_rows(stream, run.name, run.size):
+        if isinstance(piece, Rows):
+            yield from part_of.take_rows(piece)
+        else:
+            yield from part_of.take_block(piece)
     yield from part_of.rest()
-    yield part_of.row(refused)
+    yield part_of.row()
 
 
 class _Part:
@@ -132,8 +130,8 @@ class _Part:
         for group in self._open:
             yield from self._cut(group, least=1)
 
-    def row(self, refused: str) -> ShardRow:
-        """The part's row of the ledger; ``refused`` says why the file was not read to its end."""
+    def row(self) -> ShardRow:
+        """The part's row of the ledger."""
         return ShardRow(
             run_id=self._run.run_id,
             run_date=self._run.run_date,
@@ -146,7 +144,6 @@ class _Part:
             duplicates=self._duplicates,
             tasks=self._tasks,
             batches=self._batches,
-            refused=refused,
         )
 
     def _options(self, row: Row) -> Options | str:

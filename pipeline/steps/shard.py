@@ -16,7 +16,7 @@ from pipeline.queues.protocol import Queue
 from pipeline.runs import load_run
 from pipeline.storage.protocol import Storage
 from stages.keywords import NORMALISER
-from stages.records import Batch, Pointer
+from stages.records import Batch, Malformed, Pointer
 from stages.run import Run, ShardTask
 from stages.shard import ShardRow, shard
 from stages.staged import encode_shard_row
@@ -125,24 +125,26 @@ class ShardStep:
         sender = self._outlet(run, part)
         waiting: dict[str, list[Batch]] = {}
         read = 0
-        for event in shard(stream, run, part):
-            if isinstance(event, Reject):
-                rejects.write(_encoder.encode(event) + b"\n")
-            elif isinstance(event, Batch):
-                batches = waiting.setdefault(event.source, [])
-                batches.append(event)
-                self._metrics.add("tasks", len(event.tasks))
-                if len(batches) >= SENT_AT_ONCE:
-                    sender.send(event.source, batches)
-                    batches.clear()
-                    at = stream.tell()
-                    self._metrics.add("bytes_read", at - read)
-                    read = at
-            else:
-                self._count(event, run.size - read)
-                row = event
-        if row.refused:
-            rejects.write(_encoder.encode(Reject(0, "file_refused", row.refused)) + b"\n")
+        try:
+            for event in shard(stream, run, part):
+                if isinstance(event, Reject):
+                    rejects.write(_encoder.encode(event) + b"\n")
+                elif isinstance(event, Batch):
+                    batches = waiting.setdefault(event.source, [])
+                    batches.append(event)
+                    self._metrics.add("tasks", len(event.tasks))
+                    if len(batches) >= SENT_AT_ONCE:
+                        sender.send(event.source, batches)
+                        batches.clear()
+                        at = stream.tell()
+                        self._metrics.add("bytes_read", at - read)
+                        read = at
+                else:
+                    self._count(event, run.size - read)
+                    row = event
+        except Malformed as error:
+            rejects.write(_encoder.encode(Reject(0, "file_refused", str(error))) + b"\n")
+            row = ShardRow(run.run_id, run.run_date, run.name, part, run.parts, refused=str(error))
         for source, batches in waiting.items():
             if batches:
                 sender.send(source, batches)
