@@ -92,6 +92,14 @@ def test_a_file_in_the_bucket_comes_before_the_shipped_one():
     assert opened.sources["mine"].source.spec.politeness.rate == 1.0
 
 
+def test_a_function_of_one_source_reads_no_other():
+    """A wrong file of one source keeps no other source's functions from opening."""
+    put(keys.own_source("mine"), own("mine"))
+    put(keys.own_source("other"), "this is no source file")
+    settings = Settings(lake=LAKE, terms={"mine": Pace(1.0), "other": Pace(1.0)})
+    assert set(open_aws_place(settings, lake=LAKE, only="mine").sources) == {"mine"}
+
+
 def test_a_source_without_a_file_is_misuse_that_says_where_to_put_it():
     with pytest.raises(
         Misuse, match=r"no source file for a_one, b_two: put it at sources/a_one\.toml in the"

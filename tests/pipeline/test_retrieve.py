@@ -158,6 +158,19 @@ def test_a_source_closed_for_too_long_ends_its_tasks_as_refused():
     assert engine.asked == []
 
 
+def test_tasks_do_not_end_in_the_minutes_before_a_source_opens():
+    """Waited for so long, they wait the last moment too: the trial is about to say whether it was in vain."""
+    clock = Clock()
+    engine, pacer = Engine(), Pacer(MemoryPaceStore(), clock)
+    retriever = make_retriever(engine, clock, pacer, max_closed=100, rest=500, max_rest=500)
+    pacer.refuse(API, retriever.source.spec.politeness, None, "http_403")
+    clock.now += 440
+    retrieved = run(retriever)
+    assert retrieved.pages == []
+    assert len(retrieved.left) == 3
+    assert retrieved.delay == pytest.approx(60)
+
+
 def test_requests_keep_the_rate():
     """At the engine no window holds more requests than the rate and the burst allow."""
     engine = Engine(clock=time.time)

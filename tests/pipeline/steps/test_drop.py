@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import keys
 from pipeline.errors import ObjectMissing, Permanent, StorageUnavailable
+from pipeline.runs import finish_run
 from pipeline.steps.drop import LINES_A_SECOND
 from stages.run import LINES_A_PART, Options, parts_for
 from tests.pipeline.kit import API
@@ -204,6 +205,19 @@ def test_a_file_too_long_to_be_read_in_time_is_refused(bench: Bench):
     assert refused[0] == ""
     assert refused[1].startswith("about 11 lines: ")
     assert refused[1].endswith("a function has time for 10; split the file")
+
+
+def test_an_event_told_again_after_its_run_is_complete_begins_nothing(bench: Bench):
+    """No batch is sent, and the run is not looked for among those that are unfinished."""
+    event = notification(record("keywords/k.txt", bench.storage.drop("keywords/k.txt", b"one\n")))
+    bench(event)
+    [run] = bench.runs()
+    assert bench.keywords() == ["one"]
+    finish_run(bench.storage, run.run_id, bench.clock())
+    bench.rows()
+    bench(event)
+    assert (bench.keywords(), bench.rows(), bench.parts()) == ([], [], [])
+    assert bench.storage.find(keys.unfinished(run.run_id)) is None
 
 
 def test_one_part_is_sharded_at_once_and_several_are_sent(bench: Bench):

@@ -28,6 +28,17 @@ def test_a_scheduled_drop_twice_is_one_run_of_the_version_it_found(bench: Bench)
     assert bench.keywords() == ["new"]
 
 
+def test_a_drop_that_is_told_again_when_its_list_is_gone_is_still_its_run(bench: Bench):
+    """What was frozen is read from the run: a late repetition asks nothing of the list."""
+    bench.storage.drop("lists/daily.txt", b"one\n")
+    daily = message(key="lists/daily.txt", drop="2026-11-23T06:00:00Z")
+    bench(daily)
+    bench.storage.delete("lists/daily.txt")
+    bench(daily)
+    assert len(bench.runs()) == 1
+    assert bench.keywords() == ["one", "one"]
+
+
 def test_a_scheduled_drop_of_nothing_is_named(bench: Bench):
     with pytest.raises(ObjectMissing) as raised:
         bench(message(key="lists/none.txt", drop="2026-11-23T06:00:00Z"))
@@ -78,6 +89,8 @@ def test_a_run_id_that_is_none_is_permanent(bench: Bench, run_id: str):
         (b'{"drop": "now"}', "missing required field `key`"),
         (b'{"run_id": "a", "part": "0"}', "this one has part, run_id"),
         (b'{"key": "lists/../x", "drop": "now"}', "no key of this lake"),
+        (b'{"key": "../x", "drop": "now"}', "drops a file below lists/"),
+        (b'{"key": "keywords/x", "drop": "now"}', "drops a file below lists/"),
     ],
 )
 def test_a_message_of_no_known_kind_is_permanent_and_says_why(bench: Bench, body: bytes, sentence: str):
