@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ import msgspec
 
 from pipeline.errors import Misuse
 from pipeline.settings import read_secret
+from stages.hosts import Place, place_named
 from stages.run import SourceTerms
 from stages.source import Source, SourceError, parse_source
 
@@ -106,13 +106,16 @@ def pick_source(sources: Mapping[str, LoadedSource], name: str) -> LoadedSource:
 
 
 def renamed(text: str, name: str, base_url: str | None = None) -> str:
-    """A source file's text under another name and, given one, with another base address."""
+    """A source file's text under another name and, given one, with another base address.
+
+    Who names an address of a private network there allows it: ``private_hosts`` is written beside it.
+    """
     text = re.sub(r"^name = .*$", lambda _: f'name = "{name}"', text, count=1, flags=re.MULTILINE)
     if base_url is not None:
-        address = base_url.rstrip("/")
-        text = re.sub(
-            r"^base_url = .*$", lambda _: f'base_url = "{address}"', text, count=1, flags=re.MULTILINE
-        )
+        line = f'base_url = "{base_url.rstrip("/")}"'
+        if _place(base_url) == "private" and not re.search(r"^private_hosts\b", text, re.MULTILINE):
+            line += "\nprivate_hosts = true"
+        text = re.sub(r"^base_url = .*$", lambda _: line, text, count=1, flags=re.MULTILINE)
     return text
 
 
@@ -123,8 +126,7 @@ def user_agent(version: str, contact: str) -> str:
 
 def check_contact(source: Source, contact: str) -> None:
     """No contact, no live run: raises ``Misuse`` for a source beyond this machine without one."""
-    host = urlsplit(source.spec.base_url).hostname
-    if not contact and not _is_loopback(host if host is not None else ""):
+    if not contact and any(_place(f"//{host}") != "machine" for host in source.hosts):
         raise Misuse(
             f"source {source.name} is not on this machine: set SERPLINE_CONTACT to a mail address or URL "
             "by which its operators can reach you"
@@ -160,10 +162,10 @@ def ready_sources(sources: Mapping[str, LoadedSource], contact: str) -> dict[str
     return ready
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def _place(url: str) -> Place | None:
+    """Where the host of an address is, if it says so itself."""
     try:
-        return ip_address(host).is_loopback
+        host = urlsplit(url).hostname
     except ValueError:
-        return False
+        return None
+    return place_named(host) if host is not None else None

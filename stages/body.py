@@ -19,10 +19,18 @@ _META = re.compile(
     rb"<(?:meta|\?xml)[^>]{0,300}?(?:charset|encoding)\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE
 )
 _HEAD = 4096
+_GZIP = b"\x1f\x8b"
 _NO_CHARSETS = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
 """Codecs of Python's that no page is written in; some take quadratic time, or refuse everything."""
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+
+
+MOST_ENCODINGS = 4
+"""Layers of compression in one answer: nobody who means well needs more than two."""
+
+MOST_MEMBERS = 1_000
+"""Gzip members in one body; each costs a copy of what is behind it."""
 
 
 class TooLarge(Malformed):
@@ -34,12 +42,15 @@ def inflate(body: bytes, content_encoding: str, limit: int) -> bytes:
 
     Raises ``Malformed`` for damaged, cut or unknown encodings, ``TooLarge`` above the limit.
     """
-    for name in reversed([part.strip().lower() for part in content_encoding.split(",")]):
+    names = [part.strip().lower() for part in content_encoding.split(",")]
+    if len(names) > MOST_ENCODINGS:
+        raise Malformed(f"the body has {len(names)} content encodings")
+    for name in reversed(names):
         if name in ("gzip", "x-gzip"):
-            body = _inflate(body, 31, limit)
+            body = _gunzip(body, limit)
         elif name == "deflate":
             # RFC 9110 says zlib; some servers send the bare stream.
-            body = _inflate(body, 15 if _is_zlib(body) else -15, limit)
+            body, _ = _inflate(body, 15 if _is_zlib(body) else -15, limit)
         elif name not in ("", "identity"):
             raise Malformed(f"content encoding {name[:20]!r} was not asked for")
     if len(body) > limit:
@@ -52,17 +63,33 @@ def _is_zlib(body: bytes) -> bool:
     return body[:1] != b"" and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
 
 
-def _inflate(body: bytes, window: Literal[31, 15, -15], limit: int) -> bytes:
+def _gunzip(body: bytes, limit: int) -> bytes:
+    """Every member of a gzip file (RFC 1952, 2.2). What follows the last one and is none is passed over."""
+    inflated, rest = _inflate(body, 31, limit)
+    if not rest.startswith(_GZIP):
+        return inflated
+    members = [inflated]
+    while rest.startswith(_GZIP):
+        if len(members) == MOST_MEMBERS:
+            raise Malformed(f"the compressed body has more than {MOST_MEMBERS:,} members")
+        limit -= len(members[-1])
+        member, rest = _inflate(rest, 31, limit)
+        members.append(member)
+    return b"".join(members)
+
+
+def _inflate(body: bytes, window: Literal[31, 15, -15], limit: int) -> tuple[bytes, bytes]:
+    """One compressed stream, and the bytes behind it."""
     inflater = isal_zlib.decompressobj(wbits=window)
     try:
         inflated: bytes = inflater.decompress(body, limit + 1)
     except isal_zlib.error as error:  # type: ignore[misc]  # its stub does not say it is an exception
         raise Malformed("the compressed body is damaged") from error
     if len(inflated) > limit:
-        raise TooLarge(f"the body inflates beyond {limit:,} bytes")
+        raise TooLarge("the body inflates beyond its limit")
     if not inflater.eof:
         raise Malformed("the compressed body ends early")
-    return inflated
+    return inflated, inflater.unused_data
 
 
 def to_utf8(body: bytes, content_type: str) -> bytes:

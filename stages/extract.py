@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urljoin
 import msgspec
 
 from stages.records import Result
-from stages.rules import LANGUAGES, Language, html_text
+from stages.rules import LANGUAGES, Damage, Language, html_text
 from stages.source import AnswerSpec, FieldRule, Marks, ResultRules, SourceError
 
 _NUMBER = re.compile(r"\d[\d.,'\s\u2019\u066c]*")  # \s has the narrow and unbreakable spaces
@@ -25,13 +25,17 @@ Value = Callable[[Any, str], str]
 
 
 class Extracted(msgspec.Struct, frozen=True):
-    """What an answer says. Its marks are only looked for where there are no results."""
+    """What an answer says. Its marks are only looked for where there are no results.
+
+    ``damage`` is what is missing of the answer, whatever was read of the rest.
+    """
 
     results: tuple[Result, ...]
     total: int | None
     refused: bool = False
     failed: bool = False
     empty: bool = False
+    damage: Damage = ""
 
 
 class Extractor(msgspec.Struct, frozen=True):
@@ -94,14 +98,16 @@ def extract(extractor: Extractor, body: bytes, url: str, first_rank: int) -> Ext
             )
             rank += 1
     total = _whole(extractor.total(root, url), MAX_TOTAL) if extractor.total is not None else None
+    damage = extractor.language.damage(root, body)
     if results:
-        return Extracted(tuple(results), total)
+        return Extracted(tuple(results), total, damage=damage)
     return Extracted(
         (),
         total,
         refused=extractor.refused(root, body),
         failed=extractor.failed(root, body),
         empty=extractor.empty(root, body),
+        damage=damage,
     )
 
 

@@ -95,7 +95,7 @@ def judge_response(
     ):
         return Refused(f"http_{status}", retry_after)
     if response.failure:
-        final = response.failure in ("too_large", "host_not_allowed")
+        final = response.failure in ("too_large", "host_not_allowed", "private_address")
         return Done("failed", response.failure) if final else Retry(response.failure)
     if status in source.spec.answer.empty.status and status != 200:
         return Done("ok", "", len(response.body))
@@ -128,6 +128,11 @@ def _read(
         return Refused("refusal_page")
     if extracted.failed:
         return Retry("engine_error")
+    if extracted.damage == "cut":
+        # What was read of it may be most of it, and would pass for all of it.
+        return Retry("damaged")
+    if extracted.damage:
+        return Done("failed", "unreadable", len(body))
     if not extracted.results and not extracted.empty:
         # Neither rows nor the mark of an empty answer: the engine changed, and silence would hide it.
         return Done("failed", "unreadable", len(body))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ import msgspec
 from protego import Protego
 
 from stages.body import inflate, to_utf8
-from stages.records import Malformed, Response
+from stages.records import Malformed, Request, Response
 
 LIFETIME = 86_400.0
 """Seconds that an answer is good for (RFC 9309, 2.4)."""
@@ -33,12 +34,21 @@ def robots_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}/robots.txt"
 
 
+def robots_request(url: str, user_agent: str) -> Request:
+    """The request for a robots.txt, of which the beginning is enough; so it must come uncompressed."""
+    headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
+    return Request("GET", url, headers, enough=MOST_BYTES)
+
+
 def read_robots(response: Response, now: float) -> Robots | None:
     """What an answer to robots.txt means; None where the host cannot say now, so that nothing is asked.
 
     A 4xx says that there are no rules; a 5xx, a 429, no answer or a redirect that is not followed says
-    nothing (RFC 9309, 2.3.1).
+    nothing (RFC 9309, 2.3.1). A host that may not be connected to needs no rules: its tasks fail
+    without a request, and the next ones find this answer out of date.
     """
+    if response.failure == "private_address":
+        return Robots(0.0, "none")
     if response.failure and response.failure != "too_large":
         return None
     if 400 <= response.status < 500 and response.status != 429:
@@ -49,7 +59,10 @@ def read_robots(response: Response, now: float) -> Robots | None:
         body = inflate(response.body, response.headers.get("content-encoding", ""), MOST_BYTES * 20)
     except Malformed:
         return None
-    text = to_utf8(body[:MOST_BYTES], response.headers.get("content-type", "")).decode()
+    if response.failure or len(body) > MOST_BYTES:
+        # A rule cut in two would be another rule.
+        body = body[:MOST_BYTES].rpartition(b"\n")[0]
+    text = to_utf8(body, response.headers.get("content-type", "")).decode()
     return Robots(now, "rules", text)
 
 
@@ -57,5 +70,10 @@ def allowed_by(robots: Robots, user_agent: str) -> Callable[[str], bool]:
     """Whether this agent may ask a URL of that host."""
     if robots.kind == "none":
         return lambda _url: True
-    rules = Protego.parse(robots.text)
+    rules = _parsed(robots.text)
     return lambda url: bool(rules.can_fetch(url, user_agent))
+
+
+@lru_cache(maxsize=4)  # a large file takes half a second, and every batch needs it
+def _parsed(text: str) -> Protego:
+    return Protego.parse(text)

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import jmespath
 import msgspec
@@ -28,13 +28,21 @@ Read = Callable[[Any], str]
 """One value of a found thing, as text."""
 
 
+Damage = Literal["", "cut", "deep"]
+"""What is missing of a parsed answer: nothing, its end, or what stands deeper than its parser goes."""
+
+
 class Language(msgspec.Struct, frozen=True):
-    """One rule language. ``find_first`` gives the first match or None and may stop there."""
+    """One rule language. ``find_first`` gives the first match or None and may stop there.
+
+    ``damage`` says whether a parser that mends what it reads has left something out.
+    """
 
     parse: Callable[[bytes], Any]
     find: Callable[[str], Find]
     find_first: Callable[[str], Callable[[Any], Any]]
     read: Callable[[str], Read]
+    damage: Callable[[Any, bytes], Damage] = lambda _root, _body: ""
 
 
 def _plain(value: object) -> str:
@@ -142,6 +150,38 @@ def _html_parse(body: bytes) -> Any:
     return root
 
 
+_DEEPEST = 250
+"""Elements within elements of which lxml reads no more (256), less what it puts around a page itself."""
+
+_LOST = frozenset(
+    (
+        etree.ErrorTypes.ERR_TAG_NOT_FINISHED,
+        etree.ErrorTypes.ERR_GT_REQUIRED,
+        etree.ErrorTypes.ERR_LTSLASH_REQUIRED,
+        etree.ErrorTypes.ERR_ATTRIBUTE_NOT_FINISHED,
+        etree.ErrorTypes.ERR_CDATA_NOT_FINISHED,
+        etree.ErrorTypes.ERR_COMMENT_NOT_FINISHED,
+        etree.ErrorTypes.ERR_PI_NOT_FINISHED,
+    )
+)
+"""What libxml2 says of an answer that ends early; other mistakes, like a bare ``&``, cost no rows."""
+
+_LIMITS = frozenset((etree.ErrorTypes.ERR_ENTITY_LOOP, 114))
+"""What it says where its own limits end the reading (114: no name for it in older ones)."""
+
+
+def _html_damage(root: Any, _body: bytes) -> Damage:
+    return "deep" if _ends_deep(root) else ""
+
+
+def _ends_deep(root: Any) -> bool:
+    """Whether the last element lies as deep as lxml reads: it stops there, and the rest of a page is gone."""
+    depth, last = 0, root
+    while last is not None and depth < _DEEPEST:
+        depth, last = depth + 1, next(last.iterchildren(etree.Element, reversed=True), None)
+    return last is not None
+
+
 def _xml_parse(body: bytes) -> Any:
     if not body:  # parsel takes it for a missing argument
         raise Malformed("the answer is empty")
@@ -150,6 +190,20 @@ def _xml_parse(body: bytes) -> Any:
     if root is None:
         raise Malformed("the answer is empty")
     return root
+
+
+def _xml_damage(root: Any, body: bytes) -> Damage:
+    # The parser of this answer alone, and what it found wrong with it.
+    found = {entry.type for entry in root.getroottree().parser.error_log}
+    if not found:
+        return ""
+    if found & _LIMITS or _ends_deep(root):
+        return "deep"
+    # The log keeps the first mistakes only, so the end of the root is looked for too.
+    named = f"{root.prefix}:" if root.prefix else ""
+    end = f"</{named}{etree.QName(root).localname}".encode()
+    ended = end in body or body.rstrip().endswith(b"/>")
+    return "cut" if found & _LOST or not ended else ""
 
 
 def _xpath_find(selector: str) -> Find:
@@ -305,7 +359,7 @@ def _json_read(attribute: str) -> Read:
 
 LANGUAGES = {
     "css": Language(_css_parse, _css_find, _css_find_first, _css_read),
-    "xpath": Language(_html_parse, _xpath_find, _xpath_find_first, _xpath_read),
-    "xml": Language(_xml_parse, _xpath_find, _xpath_find_first, _xpath_read),
+    "xpath": Language(_html_parse, _xpath_find, _xpath_find_first, _xpath_read, _html_damage),
+    "xml": Language(_xml_parse, _xpath_find, _xpath_find_first, _xpath_read, _xml_damage),
     "json": Language(_json_parse, _json_find, _json_find_first, _json_read),
 }

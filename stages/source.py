@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 import orjson
 
+from stages.hosts import place_named
+from stages.quota import read_resets
 from stages.records import Malformed
 from stages.run import canonical_locale
 from stages.template import SLOTS, Template, fill, mask_secrets, parse_template, secret_names
@@ -55,7 +57,9 @@ class Politeness(_Strict, frozen=True):
     """``rate`` in requests a second for the whole fleet, ``rest`` in seconds after a refusal that names none.
 
     ``max_rest`` bounds the doubling on refusals in a row, ``max_closed`` how long tasks wait for a
-    source that stays closed before they end as refused. ``robots`` says whether robots.txt decides what
+    source that stays closed before they end as refused. ``quota`` is requests a day (0: no quota), in days
+    that begin at ``quota_resets`` in UTC: ``HH:MM``, or the span in which an engine's midnight may fall.
+    ``robots`` says whether robots.txt decides what
     is asked: where nothing is said, it does for a page and not for an interface.
     """
 
@@ -65,6 +69,8 @@ class Politeness(_Strict, frozen=True):
     rest: float = 60.0
     max_rest: float = 86_400.0
     max_closed: float = 86_400.0
+    quota: int = 0
+    quota_resets: str = "00:00"
     robots: bool | None = None
 
 
@@ -120,13 +126,17 @@ class AnswerSpec(_Strict, frozen=True):
 
 
 class SourceSpec(_Strict, frozen=True, kw_only=True):
-    """A whole source file. ``kind`` is ``page`` for a results page, ``api`` for an interface."""
+    """A whole source file. ``kind`` is ``page`` for a results page, ``api`` for an interface.
+
+    ``private_hosts`` says that its hosts may be in a private network.
+    """
 
     name: str
     kind: Literal["page", "api"]
     summary: str
     base_url: str
     allowed_hosts: tuple[str, ...] = ()
+    private_hosts: bool = False
     locales: tuple[str, ...] = ()
     default_locale: str = "en-US"
     notes: str = ""
@@ -200,6 +210,10 @@ def parse_source(text: str, *, base_url: str | None = None) -> Source:
     secret_headers = {name: value for name, value in headers.items() if secret_names(value)}
     _check_headers(headers, secret_headers, bases)
     own = {urlsplit(base).netloc.lower() for base in bases.values()}
+    for host in sorted(own):
+        _check_host(host, "base_url", spec)
+    for at, host in enumerate(spec.allowed_hosts):
+        _check_host(host, f"allowed_hosts[{at}]", spec)
     return Source(
         spec=spec,
         hash=blake2b(text.encode(), digest_size=8).hexdigest(),
@@ -230,6 +244,7 @@ def _check(spec: SourceSpec) -> None:
     _need(1 <= pace.burst <= 10_000, "politeness.burst", "1 to 10,000")
     _need(1 <= pace.concurrency <= 1_000, "politeness.concurrency", "1 to 1,000")
     _need(pace.rest > 0 and pace.max_rest >= pace.rest, "politeness.rest", "above 0 and at most max_rest")
+    _check_quota(pace)
     _need(spec.paging.size >= 1 and spec.paging.most >= 1, "paging", "size and most of at least 1")
     limits = spec.limits
     _need(limits.timeout > 0, "limits.timeout", "above 0 seconds")
@@ -274,6 +289,27 @@ def _bases(spec: SourceSpec) -> dict[str, str]:
         _need(web, "base_url", "an http(s) address with a host")
         _need("@" not in parts.netloc, "base_url", "no user and password: addresses are stored")
     return bases
+
+
+def _check_host(host: str, path: str, spec: SourceSpec) -> None:
+    """What a host says of itself when the file is read; where names lead shows when they are connected to."""
+    try:
+        named = urlsplit(f"//{host}").hostname
+    except ValueError:
+        named = None
+    _need(named and not set(host) & set("/@?#\\"), path, "a host, with its port where it has one")
+    place = place_named(named if named is not None else "")
+    _need(place != "closed", path, "no link-local, metadata or reserved address, and no number for one")
+    _need(place != "private" or spec.private_hosts, "private_hosts", f"true: {host} is in a private network")
+
+
+def _check_quota(pace: Politeness) -> None:
+    _need(0 <= pace.quota <= 1_000_000_000, "politeness.quota", "0 or more requests a day")
+    try:
+        read_resets(pace.quota_resets)
+    except ValueError as error:
+        expected = "the engine's midnight in UTC: HH:MM, or HH:MM-HH:MM of 12 hours at most"
+        raise SourceError(f"Expected {expected} ({error}) - at `$.politeness.quota_resets`") from error
 
 
 def _check_headers(headers: dict[str, str], secret: dict[str, str], bases: dict[str, str]) -> None:

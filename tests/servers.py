@@ -1,7 +1,7 @@
 """Real servers for tests: each on a free loopback port in a temporary folder, stopped by its process id.
 
-``start_redis``, ``start_rabbitmq`` and ``start_mediawiki`` give a running ``Server``. Where the program is
-not installed they raise ``Missing``; ``.ci/servers`` installs it.
+``start_redis``, ``start_rabbitmq``, ``start_mediawiki`` and ``start_omega`` give a running ``Server``. Where
+the program is not installed they raise ``Missing``; ``.ci/servers`` installs it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
+from html import escape
 from pathlib import Path
 
 STARTS_WITHIN = 60.0
 STOPS_WITHIN = 20.0
 MEDIAWIKI = Path("/usr/share/mediawiki")
+OMEGA = Path("/usr/lib/cgi-bin/omega/omega")
+OMEGA_TEMPLATES = Path("/usr/share/xapian-omega/templates")
 RABBITMQ_PLACES = ("/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/usr/local/sbin")
 
 
@@ -190,6 +194,34 @@ def start_mediawiki(folder: Path, pages: Mapping[str, str]) -> Server:
         return _answer(port, b"GET /api.php HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.")
 
     server = Server(url, folder, [[php, "-S", f"127.0.0.1:{port}", "-t", str(MEDIAWIKI)]], env, ready)
+    server.start()
+    return server
+
+
+def start_omega(folder: Path, pages: Mapping[str, str]) -> Server:
+    """Xapian's own search engine over these pages (text by title), with the templates that come with it."""
+    omindex = shutil.which("omindex", path=_path())
+    if omindex is None or not OMEGA.exists():
+        raise Missing("xapian-omega is not installed; .ci/servers installs it")
+    for name in ("pages", "data", "log", "cdb"):
+        (folder / name).mkdir()
+    for at, (title, text) in enumerate(pages.items()):
+        page = f'<html><head><meta charset="utf-8"><title>{escape(title)}</title></head><body>{escape(text)}'
+        (folder / "pages" / f"page {at}.html").write_text(page, "utf-8")
+    (folder / "omega.conf").write_text(
+        f"database_dir {folder / 'data'}\ntemplate_dir {OMEGA_TEMPLATES}\nlog_dir {folder / 'log'}\n"
+        f"cdb_dir {folder / 'cdb'}\n"
+    )
+    command = [omindex, "--db", str(folder / "data" / "default"), "--url", "/pages", str(folder / "pages")]
+    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own fixed command
+    port = free_port()
+    env = {**os.environ, "OMEGA_CONFIG_FILE": str(folder / "omega.conf")}
+
+    def ready() -> bool:
+        return _answer(port, b"GET /omega HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.")
+
+    door = [sys.executable, str(Path(__file__).with_name("omega_door.py")), str(port), str(OMEGA)]
+    server = Server(f"http://127.0.0.1:{port}", folder, [door], env, ready)
     server.start()
     return server
 

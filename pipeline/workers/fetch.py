@@ -32,7 +32,10 @@ class FetchStage:
         deadline: Callable[[float], float],
     ) -> None:
         """``deadline`` gives the moment to stop for a batch that started at the one given."""
-        self._client = AiohttpClient(read_secrets(source.source, place.read_secret))
+        self._client = AiohttpClient(
+            read_secrets(source.source, place.read_secret),
+            private_hosts=source.source.spec.private_hosts,
+        )
         self._runner: asyncio.Runner = new_runner()
         retriever = Retriever(
             source.source, source.extractor, self._client, place.pacer, place.user_agent, place.clock, log=log
@@ -70,6 +73,8 @@ def fetch_worker(place: Place, source: LoadedSource, log: Any, stopped: Stopped)
         place, source, queues, log, lambda started: 0.0 if stopped() else started + place.longest
     )
     try:
+        # What somebody closed and died before telling it.
+        stage.step.tell(source.source.name, look=True)
         work(
             queues.fetch(source.source.name),
             one_by_one(stage.step),

@@ -16,7 +16,7 @@ from pipeline.retrieve import Retrieved, retrieve
 from pipeline.robots import RobotsShelf
 from pipeline.storage.folder import FolderStorage
 from stages.records import Request, Response
-from stages.robots import LIFETIME, Robots, allowed_by, read_robots
+from stages.robots import LIFETIME, MOST_BYTES, Robots, allowed_by, read_robots
 from tests.pipeline.kit import API, LOG, Clock, Engine, make_batch, make_retriever, table_rows
 from tests.pipeline.test_local import frozen, place_for
 
@@ -142,6 +142,18 @@ def test_a_file_of_5_megabytes_counts_up_to_its_limit():
     assert len(robots.text) <= 512_000
     assert not allowed_by(robots, "serpline/1")("http://x/private/1")
     assert allowed_by(robots, "serpline/1")("http://x/search")
+
+
+def test_a_rule_that_the_limit_cuts_in_two_is_left_out():
+    """Half of «Disallow: /secrets» would be «Disallow: /s», and forbid what nobody forbade."""
+    head = b"User-agent: *\nDisallow: /private\n"
+    rule = b"Disallow: /secrets\n"
+    body = head + b"#" * (MOST_BYTES - len(head) - len(b"\nDisallow: /s")) + b"\n" + rule * 10
+    for answer in (said(200, body), said(200, body[:MOST_BYTES], "too_large")):
+        robots = read_robots(answer, 0.0)
+        assert isinstance(robots, Robots)
+        assert allowed_by(robots, "serpline/1")("http://x/search")
+        assert not allowed_by(robots, "serpline/1")("http://x/private")
 
 
 def test_a_run_obeys_the_engine_s_robots(tmp_path: Path, engine: PracticeEngine):

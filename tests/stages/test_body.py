@@ -96,6 +96,48 @@ def test_the_limit_is_exact():
             inflate(pack(b"x" * 1_001), name, 1_000)
 
 
+@given(
+    st.lists(st.binary(max_size=500), min_size=1, max_size=5), st.sampled_from([b"", b"\0" * 9, b"trailing"])
+)
+def test_every_member_of_a_gzip_is_read(parts: list[bytes], behind: bytes):
+    """Members one after the other are one body; padding and what is none behind them costs nothing."""
+    packed = b"".join(map(gzip.compress, parts)) + behind
+    assert inflate(packed, "gzip", LIMIT) == b"".join(parts)
+
+
+def test_the_limit_is_that_of_all_members_together():
+    member = gzip.compress(b"x" * 400)
+    assert len(inflate(member * 2, "gzip", 800)) == 800
+    with pytest.raises(TooLarge):
+        inflate(member * 3, "gzip", 800)
+    many = gzip.compress(b"x" * (LIMIT - 1)) * 50
+    tracemalloc.start()
+    with pytest.raises(TooLarge):
+        inflate(many, "gzip", LIMIT)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * LIMIT
+
+
+def test_a_later_member_that_is_cut_or_damaged_makes_the_body_malformed():
+    whole = gzip.compress(b"one") + gzip.compress(b"two" * 20)
+    for damaged in (whole[:-9], whole[:-5] + b"\0" * 5, gzip.compress(b"one") + b"\x1f\x8b"):
+        with pytest.raises(Malformed):
+            inflate(damaged, "gzip", LIMIT)
+
+
+@pytest.mark.timeout(10)
+def test_members_and_layers_without_end_are_malformed_at_once():
+    """Five megabytes of empty members, or a hundred layers around nothing: neither is read to its end."""
+    with pytest.raises(Malformed, match="members"):
+        inflate(gzip.compress(b"") * 250_000, "gzip", 5_000_000)
+    layered = b"x"
+    for _ in range(100):
+        layered = gzip.compress(layered)
+    with pytest.raises(Malformed, match="content encodings"):
+        inflate(layered, ", ".join(["gzip"] * 100), LIMIT)
+
+
 WORDS = "größer, ça, Füße: naïve café"
 
 
