@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
+    from pipeline.measure.schedules import SchedulerClient
+
 LONGEST_SHARD = 800.0
 """Seconds that a function may spend on one part of a file, of the 900 that it has."""
 
@@ -113,11 +115,16 @@ class AwsClients:
         """Secrets that are parameters."""
         return self._client("ssm")  # type: ignore[no-any-return]
 
+    @cached_property
+    def scheduler(self) -> SchedulerClient:
+        """One-time schedules."""
+        return self._client("scheduler")  # type: ignore[no-any-return]
 
-def aws_clients(_settings: Settings) -> AwsClients:
+
+def aws_clients(settings: Settings) -> AwsClients:
     """Clients of the account that the environment names; nothing is asked of it yet."""
     with translated(Unavailable, "AWS"):
-        return AwsClients(boto3.session.Session())
+        return AwsClients(boto3.session.Session(region_name=settings.region if settings.region else None))
 
 
 def open_aws_place(
@@ -140,7 +147,9 @@ def open_aws_place(
         raise Misuse(f"{lake} is no lake on AWS: write s3://BUCKET")
     storage = S3Storage(aws.s3, bucket)
     sources = _sources(settings, storage, only) if with_sources else {}
-    rates = {name: loaded.source.spec.politeness.rate for name, loaded in sources.items()}
+    paces = {name: loaded.source.spec.politeness for name, loaded in sources.items()}
+    rates = {name: pace.rate for name, pace in paces.items()}
+    quotas = {name: pace.quota for name, pace in paces.items()}
 
     def open_catalog() -> Any:
         from pipeline.glue import open_glue_catalog  # noqa: PLC0415  # pyiceberg, which fetch never needs
@@ -156,7 +165,7 @@ def open_aws_place(
         sources=sources,
         open_queues=lambda: Queues(SqsBroker(aws.sqs, max_receives=MAX_RECEIVES), settings.name),
         open_catalog=open_catalog,
-        open_outlet=lambda queues: BacklogOutlet(storage, queues, rates, settings.horizon),
+        open_outlet=lambda queues: BacklogOutlet(storage, queues, rates, settings.horizon, quotas),
         drops=DropTerms(bucket, settings.source, settings.device, LONGEST_SHARD),
         metrics=metrics if metrics is not None else MemoryMetrics(),
         user_agent=user_agent(version("serpline"), settings.contact),
@@ -165,6 +174,11 @@ def open_aws_place(
         lane=settings.lane,
         read_secret=lambda name: _secret(aws, name),
     )
+
+
+def deployed_source(settings: Settings, storage: S3Storage, name: str) -> LoadedSource:
+    """One source at the pace that the deployment says. Raises ``Misuse`` for a wrong or missing file."""
+    return _sources(settings, storage, name)[name]
 
 
 def _sources(settings: Settings, storage: S3Storage, only: str) -> dict[str, LoadedSource]:
@@ -198,8 +212,9 @@ def _paced(loaded: LoadedSource, settings: Settings) -> LoadedSource:
     if said is None:
         return loaded
     spec = loaded.source.spec
+    quota = said.quota if said.quota is not None else spec.politeness.quota
     terms = msgspec.structs.replace(
-        spec.politeness, rate=said.rate, burst=said.burst, concurrency=said.concurrency
+        spec.politeness, rate=said.rate, burst=said.burst, concurrency=said.concurrency, quota=quota
     )
     source = msgspec.structs.replace(loaded.source, spec=msgspec.structs.replace(spec, politeness=terms))
     return msgspec.structs.replace(loaded, source=source)

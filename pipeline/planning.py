@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.backlog import BATCHES_A_CHUNK, Room
+from pipeline.loads import Load, Terms
 from pipeline.queues.protocol import MAX_DELAY
 from pipeline.retrieve import PATIENCE, WATCH
 from pipeline.runs import batch_size
@@ -26,6 +27,7 @@ from stages.pace import HORIZON as LEASED
 from stages.records import Batch
 from stages.run import Options, Run, parts_for
 from stages.shard import ShardRow, shard
+from stages.spread import spread_batch
 
 COUNTED = 2_000_000
 """Lines up to which a file is sharded to know its tasks; in a longer one, each line counts as a keyword."""
@@ -42,15 +44,19 @@ class FileRead(msgspec.Struct, frozen=True):
     row: ShardRow | None = None
 
 
-def read_file(path: Path, options: Options, sources: Mapping[str, LoadedSource], rate: float) -> FileRead:
-    """Read a keyword file as shard will, with the rate of the source that ``options`` name.
+def read_file(
+    path: Path, options: Options, sources: Mapping[str, LoadedSource], rate: float, spread: float = 0.0
+) -> FileRead:
+    """Read a keyword file as shard will, its source asked at ``rate``.
 
-    Raises ``Malformed`` where it is no keyword file.
+    Raises ``Malformed`` where it is none.
     """
     size = path.stat().st_size
     with path.open("rb") as stream:
         lines = count_lines(stream, path.name, size)
         fits = batch_size(rate)
+        if spread:
+            fits = min(fits, spread_batch(lines * options.pages, spread))
         if lines > COUNTED:
             tasks = lines * options.pages
             least = {options.source: tasks}
@@ -114,45 +120,6 @@ class Fleet(msgspec.Struct, frozen=True):
     ledger_every: float = 300.0
     compact_every: float = 3600.0
     horizon: float = 21_600.0
-
-
-class Terms(msgspec.Struct, frozen=True):
-    """A deployed source: its pace, and its functions. ``latency`` is seconds of one answer."""
-
-    rate: float
-    concurrency: int = 2
-    copies: int = 2
-    latency: float = 0.3
-    memory: int = 512
-    timeout: float = 300.0
-
-    @property
-    def reach(self) -> float:
-        """Requests a second that the functions can have open, whatever the rate allows."""
-        return self.copies * self.concurrency / self.latency
-
-    @property
-    def speed(self) -> float:
-        """Pages a second."""
-        return min(self.rate, self.reach)
-
-
-class Load(msgspec.Struct, frozen=True):
-    """Work for one source."""
-
-    source: str
-    terms: Terms
-    tasks: int
-    batches: int
-
-    @property
-    def seconds(self) -> float:
-        """How long it takes."""
-        return self.tasks / self.terms.speed
-
-    def queued(self, horizon: float) -> int:
-        """Tasks that the queue holds at first; the rest is backlog."""
-        return min(self.tasks, math.ceil(self.terms.rate * horizon))
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -249,16 +216,24 @@ class _Asked(msgspec.Struct, frozen=True):
 def _ask(load: Load, horizon: float) -> _Asked:
     """Fetch: while its queue holds something all copies of a function are at work, most of it waiting."""
     terms = load.terms
+    alone = load.alone
+    if load.spread > alone:
+        # A batch comes once before its moment and once when it is due, and then waits for nothing.
+        looks, sends = 2.0 * load.batches, (1 / SENT_AT_ONCE + 1) * load.batches
+        return _Asked(looks, load.batches, sends, alone + looks * HOP_SECONDS, load.batches)
     slower = terms.rate / terms.speed  # slots that nobody is free to use are leased in vain
     if 1 / terms.rate > PATIENCE:
         # Too slow to wait for inside: each message in the queue comes, finds no slot and is sent again.
-        hops = load.seconds / MAX_DELAY * min(load.tasks, max(1.0, terms.rate * horizon))
+        hops = alone / MAX_DELAY * min(load.tasks, max(1.0, terms.rate * horizon))
         seconds = load.tasks * PATIENCE + hops * HOP_SECONDS
         return _Asked(load.tasks + hops, load.tasks, load.batches / SENT_AT_ONCE + hops, seconds, load.tasks)
-    seconds = load.seconds * min(terms.copies, load.batches)
-    most = terms.timeout - STOPPED
-    staged = max(load.batches, seconds / most)
-    size = BODY + BODY_TASK * batch_size(terms.rate)
+    # Without quota nobody listens: functions wait for the rate alone.
+    seconds = alone * min(terms.copies, load.batches)
+    # A full batch that takes longer than an invocation has leaves remainders.
+    full = batch_size(terms.rate)
+    longer = full / terms.speed * min(terms.copies, load.batches) / (terms.timeout - STOPPED) - 1
+    staged = load.batches + load.tasks / full * max(0.0, longer)
+    size = BODY + BODY_TASK * full
     units = max(1.0, SENT_AT_ONCE * size / SQS_UNIT)
     sends = load.batches / SENT_AT_ONCE * units + (staged - load.batches)
     # A lease reaches a minute ahead, and copies share it.
@@ -354,7 +329,9 @@ def bill(
 def _chunks(load: Load, horizon: float) -> float:
     """Objects of the backlog."""
     held = load.tasks - load.queued(horizon)
-    size = min(Room(load.terms.rate, horizon).chunk, BATCHES_A_CHUNK * batch_size(load.terms.rate))
+    size = min(
+        Room(load.terms.rate, horizon, load.terms.quota).chunk, BATCHES_A_CHUNK * batch_size(load.terms.rate)
+    )
     return held / size
 
 

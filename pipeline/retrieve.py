@@ -17,7 +17,6 @@ from pipeline.errors import PipelineError
 from pipeline.http_client import HttpClient
 from pipeline.pacers.pacer import Pacer
 from pipeline.robots import RobotsShelf
-from stages.body import ACCEPT_ENCODING
 from stages.extract import Extractor
 from stages.fetch import (
     Done,
@@ -29,9 +28,10 @@ from stages.fetch import (
     judge_response,
     plan_request,
 )
-from stages.pace import GRACE, Lease, Wait
+from stages.pace import GRACE, Lease, PaceState, Wait, slow
+from stages.rate_headers import read_allowance
 from stages.records import Batch, Page, Request, Response, Task
-from stages.robots import Robots, allowed_by, read_robots, robots_url
+from stages.robots import Robots, allowed_by, read_robots, robots_request, robots_url
 from stages.source import Source
 
 WATCH = 1.0
@@ -105,6 +105,9 @@ class _Retrieval:
         self._resume_at = 0.0
         self._halt = asyncio.Event()
         self._next_slot = 0
+        self._used = 0
+        self._seen = PaceState()
+        """The source's state at the last look."""
         self._refusals = 0
         self._trouble: PipelineError | None = None
 
@@ -116,6 +119,7 @@ class _Retrieval:
             self._stop_for(error)
         finally:
             watch.cancel()
+        self._spend_redirects()
         left = (*self._left, *(ask.task for ask in self._pending))
         if self._trouble is not None and left == self._batch.tasks:
             raise self._trouble
@@ -164,8 +168,7 @@ class _Retrieval:
                 grant = await self._lease(1)
             if await self._pause(max(0.0, grant.slot(0) - self._r.clock())):
                 return None
-            headers = {"User-Agent": self._r.user_agent, "Accept-Encoding": ACCEPT_ENCODING}
-            response = await self._r.client.send(Request("GET", url, headers), self._limits)
+            response = await self._r.client.send(robots_request(url, self._r.user_agent), self._limits)
             if grant.trial:
                 await self._tried(response)
             moved = judge_redirect(response, self._r.source)
@@ -207,10 +210,11 @@ class _Retrieval:
         self._pending.clear()
 
     async def _use(self, grant: Lease) -> None:
-        self._next_slot = 0
+        self._next_slot = self._used = 0
         lanes = min(self._terms.concurrency, grant.count)
         await asyncio.gather(*(self._lane(grant) for _ in range(lanes)))
-        await asyncio.to_thread(self._r.pacer.give_back, self._name, grant, grant.count - self._next_slot)
+        unused, missed = grant.count - self._next_slot, self._next_slot - self._used
+        await asyncio.to_thread(self._r.pacer.give_back, self._name, grant, unused, missed)
 
     async def _lane(self, grant: Lease) -> None:
         """Take the lease's slots one after another; whoever is free takes the next."""
@@ -221,8 +225,10 @@ class _Retrieval:
             early = moment - clock()
             if early > 0 and (await self._pause(early) or not self._pending):
                 return
-            # A slot that was missed is forfeited: used late it would bunch up with the next ones.
-            if clock() <= moment + GRACE:
+            # A slot that was missed is forfeited: used late it would bunch up with the next ones. So is one
+            # that was leased before the engine said that it has nothing left until later.
+            if self._seen.held_until <= moment and clock() <= moment + GRACE:
+                self._used += 1
                 await self._ask(self._pending.popleft(), grant)
 
     def _over(self) -> bool:
@@ -241,7 +247,7 @@ class _Retrieval:
         while True:
             await asyncio.sleep(WATCH)
             try:
-                state = await asyncio.to_thread(self._r.pacer.state, self._name)
+                state = self._seen = await asyncio.to_thread(self._r.pacer.state, self._name)
             except PipelineError as error:
                 self._stop_for(error)
                 return
@@ -262,6 +268,7 @@ class _Retrieval:
                 await self._refused(judged)
             elif grant.trial:
                 await self._tried(response)
+            await self._heed(response, sent_at)
         except PipelineError as error:
             self._stop_for(error)
         self._apply(ask, judged, response)
@@ -275,15 +282,24 @@ class _Retrieval:
                 self._r.log.exception("an answer could not be judged", keyword=ask.task.keyword)
             return Retry("defect")
 
+    async def _heed(self, response: Response, sent_at: float) -> None:
+        """Go by the engine's own rate headers; the store is asked only where they are stricter than known."""
+        now = self._r.clock()
+        allowance = read_allowance(response.headers, now)
+        if allowance is None or slow(self._seen, self._terms, allowance, sent_at, now) == self._seen:
+            return
+        before = self._seen
+        self._seen = await asyncio.to_thread(self._r.pacer.slow, self._name, self._terms, allowance, sent_at)
+        if self._r.log is not None and self._seen.held_until > max(now, before.held_until):
+            self._r.log.info("the engine has nothing left", until=round(self._seen.held_until, 1))
+
     async def _refused(self, judged: Refused) -> None:
         self._refusals += 1
         state = await asyncio.to_thread(
             self._r.pacer.refuse, self._name, self._terms, judged.until, judged.reason
         )
         if self._r.log is not None:
-            self._r.log.warning(
-                "source closed", reason=judged.reason, closed_until=round(state.closed_until, 1)
-            )
+            self._r.log.warning("refused", reason=judged.reason, closed_until=round(state.closed_until, 1))
         self._resume_at = max(self._resume_at, state.closed_until)
         self._halt.set()
 
@@ -292,11 +308,20 @@ class _Retrieval:
         if response.status and not response.failure:
             await asyncio.to_thread(self._r.pacer.answered, self._name)
             if self._r.log is not None:
-                self._r.log.info("source open again")
+                self._r.log.info("trial answered")
         else:
             await self._refused(Refused(f"trial_{response.failure}"))
 
-    def _apply(self, ask: _Ask, judged: Judgement, response: Response) -> None:
+    def _spend_redirects(self) -> None:
+        """A redirect that nobody could follow in time spends an attempt, like any request without an answer.
+
+        A source too slow for two requests of one batch would else be asked the first one for ever.
+        """
+        for ask in [ask for ask in self._pending if ask.sent]:
+            self._pending.remove(ask)
+            self._apply(ask, Retry("redirect_not_followed"), None)
+
+    def _apply(self, ask: _Ask, judged: Judgement, response: Response | None) -> None:
         task = ask.task
         if isinstance(judged, Follow):
             if ask.redirects >= self._limits.redirects:

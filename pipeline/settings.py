@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -26,17 +26,19 @@ BUCKET_SCHEME = "s3://"
 class Pace(msgspec.Struct, frozen=True):
     """What a deployment says of one source: its pace for the whole fleet, and where its engine is.
 
-    ``rate`` in requests a second; an empty ``base_url`` is the source file's own.
+    ``rate`` in requests a second, ``quota`` in requests a day; no ``quota`` and an empty ``base_url`` are
+    the source file's own.
     """
 
     rate: Annotated[float, msgspec.Meta(gt=0)]
     burst: Annotated[int, msgspec.Meta(ge=1)] = 1
     concurrency: Annotated[int, msgspec.Meta(ge=1)] = 1
     base_url: str = ""
+    quota: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the environment says, each as ``SERPLINE_<NAME>``; the last seven matter on AWS only.
+    """What the environment says, each as ``SERPLINE_<NAME>``; those from ``terms`` on matter on AWS only.
 
     ``lake`` is a folder of this machine, or ``s3://bucket`` on AWS; ``sources`` a folder of the user's own
     source files; ``contact`` the operator's address in the User-Agent; ``name`` the prefix of queues;
@@ -44,7 +46,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``terms`` (JSON) are the deployed sources; ``lane`` is which of a source's functions this is;
     ``horizon`` how many seconds of a source's rate its queue may hold, the rest waits in the backlog;
     ``mappings`` (JSON) the event source mappings of each source, lane by lane; ``lane_minutes`` how long
-    one of them works; ``bus`` takes the run-complete event; ``endpoint`` is ``AWS_ENDPOINT_URL``.
+    one of them works; ``bus`` takes the run-complete event; ``compaction`` is who compacts the tables, the
+    function itself or Athena; ``endpoint`` is ``AWS_ENDPOINT_URL``, and ``region`` is ``AWS_REGION``, which
+    boto3 does not read itself; empty leaves it to boto3.
     """
 
     lake: str = "lake"
@@ -62,7 +66,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mappings: dict[str, list[str]] = {}
     lane_minutes: float = 15.0
     bus: str = "default"
+    compaction: Literal["function", "athena"] = "function"
     endpoint: str = ""
+    region: str = ""
 
     @property
     def cache_folder(self) -> Path:
@@ -97,6 +103,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         if PREFIX + name.upper() in given
     }
     values.setdefault("endpoint", given.get("AWS_ENDPOINT_URL", ""))
+    values.setdefault("region", given.get("AWS_REGION", ""))
     if "cache" not in values:
         home = given.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
         values["cache"] = home

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import Literal
 
 import msgspec
 
@@ -46,6 +47,7 @@ class Batch(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``run_date`` is the run's day (ISO). ``cut`` is 0 as sharded, n+1 for what cut n left undone.
     ``hop`` counts how often this same body was sent again to wait; it is no part of the identity.
+    ``not_before`` is the moment (epoch seconds) from which a batch of a spread run may be asked.
     """
 
     run_id: str
@@ -58,6 +60,7 @@ class Batch(msgspec.Struct, frozen=True, omit_defaults=True):
     tasks: tuple[Task, ...]
     cut: int = 0
     hop: int = 0
+    not_before: float = 0.0
 
     @property
     def id(self) -> BatchId:
@@ -72,11 +75,32 @@ class Pointer(msgspec.Struct, frozen=True):
     pages: int = 0
 
 
+class Closing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What happened to a source as a whole: one row of table ``closings``. Times are seconds since the epoch.
+
+    ``event`` is ``closed`` (also: again or for longer while it was closed) or ``reopened``. What happened
+    between one closing and the reopening shares ``closed_since``. ``refusals`` counts those in a row;
+    ``run_id`` and ``lane`` say who asked, where that is known.
+    """
+
+    id: str
+    source: str
+    event: Literal["closed", "reopened"]
+    happened_at: float
+    closed_since: float
+    closed_until: float | None = None
+    reason: str = ""
+    refusals: int = 0
+    run_id: str = ""
+    lane: str = ""
+
+
 class Request(msgspec.Struct, frozen=True):
     """One HTTP request, ready to send.
 
     ``secret_headers`` have ``{secret:NAME}`` where a secret belongs: only the client that sends them
-    knows the values, so a request may be printed and logged.
+    knows the values, so a request may be printed and logged. ``enough`` is how many bytes of the answer's
+    body are read where its beginning counts; 0 where it must be whole.
     """
 
     method: str
@@ -84,14 +108,15 @@ class Request(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     body: bytes | None = None
     secret_headers: dict[str, str] = {}
+    enough: int = 0
 
 
 class Response(msgspec.Struct, frozen=True):
     """What came back. Header names are lower case; ``body`` is as it came over the wire.
 
     ``failure`` names what went wrong below HTTP (``timeout``, ``connection``, ``cut_short``,
-    ``too_large``, ``dns``) and is empty where a whole answer arrived; ``status`` is 0 where no
-    status line came. ``latency_ms`` runs from sending to the last byte.
+    ``too_large``, ``dns``, ``private_address``) and is empty where a whole answer arrived; ``status`` is
+    0 where no status line came. ``latency_ms`` runs from sending to the last byte.
     """
 
     status: int

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pipeline.cli.place import lake_of, on_aws
+from pipeline.cli.quota_note import quota_words
 from pipeline.cli.run_command import add_options
 from pipeline.errors import Misuse
-from pipeline.runs import Given, new_options
+from pipeline.runs import Given, new_options, spread_of
 from pipeline.settings import Settings
 from pipeline.source_files import LoadedSource, load_sources, pick_source
 from stages.records import Malformed
 
 if TYPE_CHECKING:
-    from pipeline.planning import Bill, FileRead, Load, Terms
+    from pipeline.loads import Load, Terms
+    from pipeline.planning import Bill, FileRead
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -46,6 +49,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
 def plan(arguments: argparse.Namespace, settings: Settings) -> int:
     """Print the plan; nothing is asked."""
     from pipeline import planning  # noqa: PLC0415  # fetch's libraries, for its constants
+    from pipeline.loads import Load  # noqa: PLC0415
 
     if min(arguments.copies, arguments.memory) < 1 or arguments.latency <= 0:
         raise Misuse("--copies, --memory and --latency are above 0")
@@ -53,31 +57,68 @@ def plan(arguments: argparse.Namespace, settings: Settings) -> int:
     name = arguments.source if arguments.source is not None else settings.source
     pick_source(sources, name)
     pages = str(arguments.pages) if arguments.pages is not None else None
-    given = Given(name, arguments.locale, arguments.device, pages)
+    given = Given(name, arguments.locale, arguments.device, pages, arguments.spread)
     options, objection = new_options(given, sources, settings.source, settings.device)
-    if objection:
-        raise Misuse(objection)
+    spread, wrong = spread_of(given)
+    if objection or wrong:
+        raise Misuse(objection if objection else wrong)
     terms = {one: _terms(loaded, arguments, settings, own=one == name) for one, loaded in sources.items()}
     try:
-        read = planning.read_file(arguments.file, options, sources, terms[name].rate)
+        read = planning.read_file(arguments.file, options, sources, terms[name].rate, spread)
     except Malformed as error:
         raise Misuse(f"{arguments.file.name}: {error}") from error
     except OSError as error:
         raise Misuse(f"{arguments.file} cannot be read: {error.strerror}") from error
-    loads = [planning.Load(one, terms[one], tasks, read.batches[one]) for one, tasks in read.tasks.items()]
+    loads = [Load(one, terms[one], tasks, read.batches[one], spread) for one, tasks in read.tasks.items()]
     fleet = planning.Fleet(horizon=settings.horizon)
     bill = planning.bill(loads, lines=read.lines, parts=read.parts, fleet=fleet)
+    sizes = {load.source: _size(load, sources[load.source], lake_of(arguments, settings)) for load in loads}
     if arguments.format == "json":
         said = {"file": arguments.file.name, "read": read, "loads": loads, "bill": bill, "usd": bill.usd}
+        said["days_of_quota"] = {load.source: load.days for load in loads if load.days}
+        said["table_bytes"] = {source: round(size.bytes) for source, size in sizes.items()}
         print(msgspec.json.format(msgspec.json.encode(said), indent=2).decode())
     else:
         print("\n".join(_lines(arguments.file.name, read, loads, bill, sources, settings.horizon)))
+        if sizes:
+            print(_size_line(sizes))
     return 0
+
+
+BYTES_A_RESULT = 100.0
+"""Of Parquet, for title, link and snippet together: ``bench/lookup.py`` measures 95 of made-up text."""
+
+
+class _Size(msgspec.Struct, frozen=True):
+    """Bytes that a load adds to the table; ``known`` where the lake has pages of its source already."""
+
+    bytes: float
+    known: bool
+
+
+def _size(load: Load, loaded: LoadedSource, lake: str) -> _Size:
+    """As large as this source's pages in the lake are, or full pages of results of a usual length."""
+    if not on_aws(lake):
+        from pipeline.query.lake_size import bytes_a_page  # noqa: PLC0415  # pyiceberg, for a lake that is there
+
+        page = bytes_a_page(Path(lake), load.source)
+        if page is not None:
+            return _Size(load.tasks * page, known=True)
+    return _Size(load.tasks * loaded.source.spec.paging.size * BYTES_A_RESULT, known=False)
+
+
+def _size_line(sizes: dict[str, _Size]) -> str:
+    total = f"{sum(size.bytes for size in sizes.values()) / 1e6:,.1f} MB"
+    known = [source for source, size in sizes.items() if size.known]
+    if len(known) == len(sizes):
+        return f"the table grows by about {total}, if pages are as large as those in the lake"
+    usual = f"full pages at {BYTES_A_RESULT:.0f} bytes a result"
+    return f"the table grows by about {total}: {usual}{', the others as in the lake' if known else ''}"
 
 
 def _terms(loaded: LoadedSource, arguments: argparse.Namespace, settings: Settings, *, own: bool) -> Terms:
     """A source's pace: the command's, else the deployment's (``SERPLINE_TERMS``), else its file's."""
-    from pipeline.planning import Terms  # noqa: PLC0415
+    from pipeline.loads import Terms  # noqa: PLC0415
 
     spec = loaded.source.spec.politeness
     said = settings.terms.get(loaded.source.name)
@@ -88,7 +129,8 @@ def _terms(loaded: LoadedSource, arguments: argparse.Namespace, settings: Settin
         concurrency = arguments.concurrency
     if rate <= 0 or concurrency < 1:
         raise Misuse("--rate is above 0 requests a second and --concurrency at least 1")
-    return Terms(rate, concurrency, arguments.copies, arguments.latency, arguments.memory)
+    quota = said.quota if said is not None and said.quota is not None else spec.quota
+    return Terms(rate, concurrency, arguments.copies, arguments.latency, arguments.memory, quota=quota)
 
 
 def _lines(
@@ -140,8 +182,9 @@ def _load_lines(load: Load, loaded: LoadedSource, horizon: float) -> Iterator[st
     from pipeline.planning import in_words  # noqa: PLC0415
 
     terms, paging = load.terms, loaded.source.spec.paging
+    pace = "at" if load.tasks / terms.speed >= load.spread else "by its spread; asked at most at"
     yield (
-        f"{load.source}: {in_words(load.seconds)} at {terms.rate:g}/s; "
+        f"{load.source}: {in_words(load.seconds)} {pace} {terms.rate:g}/s; "
         f"{paging.size} results a page, {paging.most} page{'' if paging.most == 1 else 's'} a keyword at most"
     )
     if terms.reach < terms.rate:
@@ -149,8 +192,10 @@ def _load_lines(load: Load, loaded: LoadedSource, horizon: float) -> Iterator[st
             f"  {terms.copies} functions with {terms.concurrency} open requests reach {terms.reach:.2g}/s at "
             f"{terms.latency:g} s an answer: raise concurrency or max_concurrency"
         )
+    if load.days:
+        yield f"  {quota_words(load.tasks, terms.quota)}"
     queued = load.queued(horizon)
-    if queued < load.tasks:
+    if queued < load.tasks and not load.spread:
         held = f"{load.tasks - queued:,} in the backlog"
         yield f"  {queued:,} tasks wait in its queue ({in_words(horizon)}), {held}"
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline.catalog import Ledger
 from pipeline.local import RunEnd
 from pipeline.pacers.pacer import Pacer
+from stages.pace import PaceState
 from stages.run import Run
 
 STATUSES = ("ok", "refused", "failed")
@@ -70,12 +71,25 @@ def closed_note(pacer: Pacer, source: str) -> Callable[[], str]:
         nonlocal said, looked
         if time.monotonic() - looked >= 1.0:
             looked = time.monotonic()
-            state = pacer.state(source)
-            until = datetime.fromtimestamp(state.closed_until).astimezone()
-            said = f"pages; closed until {until:%H:%M:%S} ({state.reason})" if state.closed_since else ""
+            said = why_idle(pacer.state(source), time.time())
         return said
 
     return note
+
+
+def why_idle(state: PaceState, now: float) -> str:
+    """What a bar says of a source that is not asked now; empty of one that is."""
+    if state.closed_since:
+        return f"pages; closed until {_of_day(state.closed_until)} ({state.reason})"
+    if state.spent_until > now:
+        return f"pages; the day's quota is spent, the next begins at {_of_day(state.spent_until)}"
+    if state.held_until > now:
+        return f"pages; the engine allows no more until {_of_day(state.held_until)}"
+    return ""
+
+
+def _of_day(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment).astimezone():%H:%M:%S}"
 
 
 def ledger_lines(run: Run, end: RunEnd) -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from pipeline import keys
+from pipeline.disk_errors import of_disk
 from pipeline.errors import StorageUnavailable
 from stages.pace import PaceState
 
@@ -57,7 +58,8 @@ class FolderPaceStore:
                         os.fsync(file.fileno())
                     written.replace(path)
                 except OSError as error:
-                    raise StorageUnavailable(f"{path} cannot be written: {error}") from error
+                    written.unlink(missing_ok=True)
+                    raise of_disk(error, str(path)) from error
             return answer
 
     def _path(self, source: str) -> Path:
@@ -70,7 +72,7 @@ class FolderPaceStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = path.with_suffix(".lock").open("w")
         except OSError as error:
-            raise StorageUnavailable(f"{path} cannot be locked: {error}") from error
+            raise of_disk(error, str(path)) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield path

@@ -13,13 +13,13 @@ from moto import mock_aws
 from pipeline import keys
 from pipeline.backlog import BacklogOutlet
 from pipeline.bootstrap import Place, open_place
-from pipeline.bootstrap_aws import LONGEST_SHARD, AwsClients, open_aws_place
+from pipeline.bootstrap_aws import LONGEST_SHARD, AwsClients, aws_clients, open_aws_place
 from pipeline.errors import Misuse, PipelineError
 from pipeline.settings import Pace, Settings, read_settings
 from pipeline.source_files import load_sources, read_secrets, renamed
 from stages.pace import Lease
 from tests.pipeline.aws import KEYS, REGION
-from tests.pipeline.kit import API
+from tests.pipeline.kit import API, make_batch, make_run
 
 BUCKET = "lake-of-tests"
 LAKE = f"s3://{BUCKET}"
@@ -75,6 +75,26 @@ def test_sources_are_the_deployed_ones_at_the_deployed_pace():
     assert (terms.rate, terms.burst, terms.concurrency) == (2.5, 3, 4)
     assert terms.rest == shipped.spec.politeness.rest
     assert opened.sources[API].source.spec.request == shipped.spec.request
+
+
+def test_shard_sends_no_more_than_a_quota_reaches():
+    """The file's quota holds beside the deployment's rate: the rest is written as backlog."""
+    put(keys.own_source(API), own(API).replace("[politeness]\n", "[politeness]\nquota = 40\n"))
+    boto3.client("sqs").create_queue(QueueName=keys.fetch_queue("serpline", API))
+    opened = place(name="serpline", horizon=21_600.0)
+    queues = opened.open_queues()
+    sender = opened.open_outlet(queues)(make_run("keywords/k.txt"), 0)
+    sender.send(API, [make_batch(["a"], batch_no=number) for number in range(1, 31)])
+    sender.end()
+    assert queues.fetch(API).depth().waiting == 10
+    assert any(opened.storage.keys(keys.BACKLOG))
+
+
+def test_a_deployment_may_have_another_quota():
+    """Who pays for more may ask for more; what is left out is the file's, and 0 is no quota."""
+    for said, holds in ((None, 64), (5_000, 5_000), (0, 0)):
+        opened = place(terms={"brave": Pace(1.0, quota=said)})
+        assert opened.sources["brave"].source.spec.politeness.quota == holds
 
 
 def test_a_deployment_that_names_none_has_all():
@@ -137,6 +157,14 @@ def test_the_region_must_be_known(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     with pytest.raises(Misuse, match="AWS_REGION"):
         _ = AwsClients(boto3.session.Session()).region
+
+
+def test_the_region_is_the_one_that_is_said(monkeypatch: pytest.MonkeyPatch):
+    """``AWS_REGION`` as everyone writes it, before the profile's; boto3 alone looks past it."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert aws_clients(read_settings({})).region == "eu-west-1"
+    said = aws_clients(read_settings({"AWS_REGION": "ap-southeast-2"}))
+    assert (said.region, said.s3.meta.region_name) == ("ap-southeast-2", "ap-southeast-2")
 
 
 def test_paces_are_kept_in_the_table_of_the_deployment():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,6 +21,7 @@ from pipeline.pacers.memory import MemoryPaceStore
 from pipeline.pacers.pacer import Pacer, PaceStore
 from pipeline.pacers.redis import RedisPaceStore
 from stages.pace import Lease, PaceState, Wait
+from stages.rate_headers import Allowance
 from stages.source import Politeness
 from tests import servers
 from tests.pipeline.kit import Clock
@@ -113,6 +115,35 @@ def test_threads_that_lease_at_once_share_no_slot(store: PaceStore):
     assert all(later - sooner >= 0.3 - 1e-6 for sooner, later in pairwise(starts))
 
 
+def test_of_many_who_are_refused_at_once_one_closed_the_source(store: PaceStore):
+    """Whoever's change opened or closed it is one: what is to be told is stored once, with that change."""
+    clock = Clock()
+    pacers = [Pacer(store, clock).asking_for(f"run{number}", "0") for number in range(8)]
+    barrier = threading.Barrier(8)
+
+    def each(move: Callable[[Pacer], object]) -> None:
+        def act(pacer: Pacer) -> None:
+            barrier.wait()
+            move(pacer)
+
+        threads = [threading.Thread(target=act, args=(pacer,)) for pacer in pacers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    each(lambda pacer: pacer.refuse("engine", TERMS, None, "http_429"))
+    clock.now += 30
+    assert isinstance(pacers[0].lease("engine", TERMS, 1), Lease)
+    each(lambda pacer: pacer.answered("engine"))
+    events = pacers[0].untold("engine")
+    assert [event.event for event in events] == ["closed", "reopened"]
+    assert events[0].run_id.startswith("run")
+    pacers[0].told("engine", events)
+    assert store.read("engine").untold == ()
+    assert pacers[0].untold("engine") == ()
+
+
 def take(where: str, answers: multiprocessing.Queue[list[float]]) -> None:
     """One of several processes that lease from one store."""
     kept = RedisPaceStore(where, "t") if where.startswith("redis:") else FolderPaceStore(Path(where))
@@ -174,3 +205,52 @@ def test_a_redis_that_is_away_stops_instead_of_asking():
     """No pacer, no request: the worker waits and tries again."""
     with pytest.raises(StorageUnavailable, match="Redis"):
         Pacer(RedisPaceStore("redis://127.0.0.1:1/0", "t"), Clock()).lease("engine", TERMS, 1)
+
+
+def test_a_quota_is_counted_over_all_who_share_the_store(store: PaceStore):
+    """Four pacers, one day's quota: what one gives back another leases, and twice gains nothing."""
+    clock = Clock()
+    terms = msgspec.structs.replace(TERMS, rate=1_000.0, burst=500, quota=100)
+    pacers = [Pacer(store, clock) for _ in range(4)]
+    leases = [pacer.lease("engine", terms, 30) for pacer in pacers]
+    assert [lease.count for lease in leases if isinstance(lease, Lease)] == [30, 30, 30, 10]
+    waiting = pacers[0].lease("engine", terms, 1)
+    assert isinstance(waiting, Wait)
+    assert waiting.reason == "quota"
+    assert store.read("engine").spent_until == waiting.until
+    first = leases[0]
+    assert isinstance(first, Lease)
+    pacers[0].give_back("engine", first, 2, missed=5)
+    pacers[0].give_back("engine", first, 2, missed=5)
+    again = pacers[3].lease("engine", terms, 30)
+    assert isinstance(again, Lease)
+    assert again.count == 7
+
+
+def test_what_the_engine_s_headers_ask_for_holds_for_everyone(store: PaceStore):
+    """Nothing until the window begins anew, then slower for a while; saying it again stores nothing."""
+    clock = Clock()
+    one, two = Pacer(store, clock), Pacer(store, clock)
+    said = Allowance(hold=clock() + 30, rate=2.0)
+    state = one.slow("engine", TERMS, said, clock())
+    assert store.read("engine") == state
+    assert two.lease("engine", TERMS, 5) == Wait(clock() + 30, "rate")
+    stored: list[PaceState] = []
+
+    class Watched:
+        read = staticmethod(store.read)
+
+        def change(self, source: str, how: Callable[[PaceState], tuple[PaceState, Any]]) -> Any:
+            def watched(state: PaceState) -> tuple[PaceState, Any]:
+                after, answer = how(state)
+                stored.extend([after] if after != state else [])
+                return after, answer
+
+            return store.change(source, watched)
+
+    Pacer(Watched(), clock).slow("engine", TERMS, said, clock())
+    assert stored == []
+    clock.now += 30
+    after = two.lease("engine", TERMS, 50)
+    assert isinstance(after, Lease)
+    assert after.interval == 0.5

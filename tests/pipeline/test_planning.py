@@ -11,16 +11,19 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import planning
 from pipeline.bootstrap_aws import LONGEST_SHARD
 from pipeline.cli import plan_command
 from pipeline.cli.main import main
+from pipeline.cli.quota_note import quota_notes
 from pipeline.functions.runtime import MARGIN
 from pipeline.planning import EXAMPLES, MONTH, Fleet, Load, Prices, Terms, bill, in_words, of_pages
+from pipeline.runs import Given
 from pipeline.settings import Settings
+from pipeline.source_files import load_sources, renamed, shipped_files
 
 ROOT = Path(__file__).parent.parent.parent
 COUNTED = ROOT / "build" / "aws_calls.json"
@@ -100,6 +103,7 @@ def test_a_very_slow_source_sends_its_messages_round():
     st.integers(2, 50),
     st.floats(0.05, 10),
 )
+@example(11, 13, 0.03125, 1, 4, 1.0)
 def test_more_tasks_never_cost_less(
     one: int, other: int, rate: float, open_: int, copies: int, latency: float
 ):
@@ -195,7 +199,25 @@ def test_plan_says_what_a_file_takes(keywords: Path, capsys: pytest.CaptureFixtu
     assert lines[2].startswith("wikipedia: 13 hours 53 minutes at 0.01/s; 20 results a page")
     assert lines[3] == "  216 tasks wait in its queue (6 hours), 284 in the backlog"
     assert lines[4].startswith("mediawiki: 2 seconds at 1/s")
-    assert lines[-1].split()[0] == "together"
+    assert lines[-2].split()[0] == "together"
+    assert lines[-1] == "the table grows by about 1.0 MB: full pages at 100 bytes a result"
+
+
+def test_plan_says_what_a_spread_comes_to(keywords: Path, capsys: pytest.CaptureFixture[str]):
+    """The hours that were said where the rate is faster, the rate's own where it is not; small batches."""
+    words = (str(keywords), "--source", "wikipedia", "--rate", "1", "--spread")
+    code, out, _ = plan(capsys, *words, "6h")
+    assert code == 0
+    assert "251 tasks in 251 batches of up to 1," in out
+    assert "wikipedia: 6 hours by its spread; asked at most at 1/s; " in out
+    [bound] = [line for line in plan(capsys, *words, "1m")[1].splitlines() if line.startswith("wikipedia:")]
+    assert bound.startswith("wikipedia: 4 minutes")
+    assert " at 1/s; " in bound
+    assert "spread" not in bound
+    said = json.loads(plan(capsys, *words, "6h", "--format", "json")[1])
+    assert {load["spread"] for load in said["loads"]} == {21_600.0}
+    assert said["bill"]["seconds"] == 21_600.0
+    assert plan(capsys, *words, "soon")[0] == 2
 
 
 def test_plan_as_json_is_the_same(keywords: Path, capsys: pytest.CaptureFixture[str]):
@@ -283,3 +305,65 @@ def test_the_emulators_calls_are_of_the_models_size():
     }
     for what, real in pairs.items():
         assert real / FACTOR <= modelled.count(what) <= real * FACTOR, (what, real, modelled.count(what))
+
+
+def test_a_quota_makes_days_of_a_load():
+    """10,000 tasks at 100 a day: 99 whole days and the minutes of the last; the rest waits in the backlog."""
+    load = Load("s", Terms(1.0, quota=100), 10_000, 100)
+    assert load.days == 100
+    assert load.seconds == 99 * 86_400 + 100
+    assert load.queued(21_600) == 25
+    assert Load("s", Terms(1.0, quota=100), 100, 1).seconds == 100
+    assert Load("s", Terms(1.0), 10_000, 100).days == 0
+    # A quota that the rate does not reach takes nothing longer.
+    assert Load("s", Terms(0.001, quota=100), 100, 1).seconds == pytest.approx(100_000)
+    # Functions wait for the rate alone: without quota nobody listens.
+    assert bill([load]).count("GB-s of fetch") == 2 * 10_000 * 0.5
+
+
+@pytest.fixture
+def counted_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A source of one's own on this machine, with a quota of 100 a day."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    text = renamed(shipped_files()["practice_api.toml"][0], "counted")
+    (folder / "counted.toml").write_text(text.replace("[politeness]\n", "[politeness]\nquota = 100\n"))
+    monkeypatch.setenv("SERPLINE_SOURCES", str(folder))
+    return "counted"
+
+
+def test_plan_says_days_of_quota(keywords: Path, counted_source: str, capsys: pytest.CaptureFixture[str]):
+    """In the text, and in JSON as a number."""
+    code, out, _ = plan(capsys, str(keywords), "--source", counted_source, "--pages", "4")
+    assert code == 0
+    # 250 keywords of four pages.
+    assert "  10 days of its quota of 100 requests a day" in out.splitlines()
+    assert "counted: 9 days" in out
+    code, out, _ = plan(capsys, str(keywords), "--source", counted_source, "--format", "json")
+    assert json.loads(out)["days_of_quota"] == {"counted": 3}
+
+
+@pytest.mark.parametrize("rows", [100, 101])
+def test_run_and_submit_warn_of_a_file_beyond_the_quota(tmp_path: Path, counted_source: str, rows: int):
+    """Before anything is asked, and only where a day's quota is not enough."""
+    path = tmp_path / "list.txt"
+    path.write_text("".join(f"word {number}\n" for number in range(rows)))
+    sources = load_sources(tmp_path / "own")
+    notes = list(quota_notes(path, Given(counted_source), Settings(), sources))
+    said = (
+        "counted: 101 tasks take 2 days of its quota of 100 requests a day; "
+        "they wait for it, and none is lost"
+    )
+    assert notes == ([said] if rows > 100 else [])
+
+
+def test_rows_that_name_a_source_with_a_quota_are_counted(tmp_path: Path, counted_source: str):
+    """The run's own source has none; a list without columns is not even read."""
+    table, plain = tmp_path / "list.csv", tmp_path / "list.txt"
+    table.write_text("keyword,source\n" + "".join(f"w{n},{counted_source}\n" for n in range(250)))
+    sources = load_sources(tmp_path / "own")
+    notes = list(quota_notes(table, Given("practice_page"), Settings(), sources))
+    assert [note.partition(";")[0] for note in notes] == [
+        "counted: 250 tasks take 3 days of its quota of 100 requests a day"
+    ]
+    assert list(quota_notes(plain, Given("practice_page"), Settings(), sources)) == []

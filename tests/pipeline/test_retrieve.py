@@ -229,6 +229,17 @@ def test_a_redirect_on_the_host_is_one_more_paced_request():
     assert by_keyword(run(make_retriever(loop, time.time), ["a"]))["a"] == ("failed", "too_many_redirects", 3)
 
 
+def test_a_redirect_that_cannot_be_followed_in_time_spends_an_attempt():
+    """A source too slow for two requests of one batch is not asked the first of them for ever."""
+    moved = http(302, location="http://127.0.0.1:8650/api/search?q=a&page=1&moved=1")
+
+    def asked(task: Task) -> Retrieved:
+        return run(make_retriever(Engine({"a": [moved]}), time.time, rate=0.001, burst=1), tasks=(task,))
+
+    assert asked(Task("a")).left == (Task("a", attempts=1),)
+    assert by_keyword(asked(Task("a", attempts=2)))["a"] == ("failed", "redirect_not_followed", 3)
+
+
 def test_no_results_is_an_answer():
     """«Nothing found» is ok with no results; it never looks like a failure."""
     retrieved = run(make_retriever(Engine({"a": [answer("a", results=0)]}), time.time), ["a"])
