@@ -6,6 +6,7 @@ the table, the catalog says it; else the record that was written when the catalo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Literal
 
@@ -15,6 +16,7 @@ from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError, Vali
 from pyiceberg.serializers import FromInputFile
 
 from pipeline import keys
+from pipeline.catalog import Tables
 from pipeline.errors import CommitConflict, Permanent, Unreadable
 from pipeline.iceberg import (
     files_of,
@@ -27,7 +29,7 @@ from pipeline.iceberg import (
     translated,
 )
 from pipeline.storage.protocol import Storage
-from stages.tables import TABLES, TableSpec
+from stages.tables import EVERY_TABLE, TABLES, TableSpec
 
 Made = Literal["kept", "attached", "created"]
 
@@ -41,8 +43,8 @@ class LastState(msgspec.Struct, frozen=True):
     metadata: str
 
 
-def create_tables(catalog: Catalog, storage: Storage) -> dict[str, Made]:
-    """Every table with every column of this code; says of each what was done for it.
+def create_tables(catalog: Catalog, storage: Storage, specs: Iterable[TableSpec] = TABLES) -> dict[str, Made]:
+    """Each of these tables with every column of this code; says of each what was done for it.
 
     A table that the catalog lacks and the storage holds is attached: in the state that was written
     down, else in the newest that is there. Raises ``Permanent`` where that is not one state only, and
@@ -50,7 +52,13 @@ def create_tables(catalog: Catalog, storage: Storage) -> dict[str, Made]:
     """
     with translated():
         raced(lambda: make_namespace(catalog))
-    return {spec.name: attach(catalog, spec, storage) for spec in TABLES}
+    return {spec.name: attach(catalog, spec, storage) for spec in specs}
+
+
+def ready_tables(catalog: Catalog, storage: Storage) -> Tables:
+    """The tables of a lake on this machine, made or attached where its catalog lacks them."""
+    create_tables(catalog, storage)
+    return Tables(catalog)
 
 
 def attach(catalog: Catalog, spec: TableSpec, storage: Storage) -> Made:
@@ -80,7 +88,7 @@ def write_down_tables(catalog: Catalog, storage: Storage) -> dict[str, str]:
     Gives the states by table. Run again it goes on where it ended. Raises ``CommitConflict`` where
     others go on committing.
     """
-    return {spec.name: state for spec in TABLES if (state := _write_down(catalog, spec, storage))}
+    return {spec.name: state for spec in EVERY_TABLE if (state := _write_down(catalog, spec, storage))}
 
 
 def _write_down(catalog: Catalog, spec: TableSpec, storage: Storage) -> str:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import And, BooleanExpression, In
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, In
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
@@ -27,17 +27,22 @@ from pipeline.iceberg import (
     between,
     count_rows,
     equal,
+    find_table,
     make_namespace,
     open_table,
     raced,
     translated,
     write_data_file,
 )
-from stages.aggregate import page_batch, shard_table
-from stages.records import BatchId
+from pipeline.quick_transaction import QuickTransaction
+from pipeline.table_schema import version_of
+from stages.aggregate import closing_table, event_date, page_batch, shard_table
+from stages.measure import Kind, Reading
+from stages.measurements import measured, measurement_table
+from stages.records import BatchId, Closing, Malformed
 from stages.shard import ShardRow
 from stages.staged import Staged
-from stages.tables import PAGES, SHARDS, TABLES, TableSpec
+from stages.tables import CLOSINGS, MEASUREMENTS, PAGES, SHARDS, TABLES, TableSpec
 
 _Outcome = TypeVar("_Outcome")
 
@@ -108,16 +113,28 @@ class Tables:
         for spec in TABLES:
             self._table(spec)
 
-    def append_pages(self, staged: Iterable[Staged]) -> Committed:
-        """Commit the pages of these batches, each batch exactly once whoever else commits it."""
+    def append_pages(
+        self, staged: Iterable[Staged], refuse: Callable[[Malformed], None] | None = None
+    ) -> Committed:
+        """Commit the pages of these batches, each batch exactly once whoever else commits it.
+
+        A batch with a page that cannot be a row is left out: ``refuse`` is told, before the next batch
+        is drawn. Raises ``Malformed`` for it where nobody is to be told.
+        """
         total = Committed()
         waiting: dict[_Partition, list[_Piece]] = defaultdict(list)
         results = 0
         for one in staged:
             batch = one.header.batch
             if one.header.pages:
-                # Into Arrow at once: the decoded lists take three times its memory.
-                piece = _Piece(one.header.id, one.header.results, page_batch(one))
+                try:
+                    # Into Arrow at once: the decoded lists take three times its memory.
+                    piece = _Piece(one.header.id, one.header.results, page_batch(one))
+                except Malformed as error:
+                    if refuse is None:
+                        raise
+                    refuse(error)
+                    continue
                 waiting[batch.run_date, batch.source, batch.part].append(piece)
                 results += one.header.results
             if results >= self._results_a_commit:
@@ -134,15 +151,75 @@ class Tables:
             def attempt(of_day: dict[tuple[str, int], ShardRow] = of_day, run_date: str = run_date) -> int:
                 table = self._fresh(SHARDS)
                 where = equal("run_date", run_date)
-                there = count_rows(table, where, ("run_id", "part"))
+                there = self._count(table, where, ("run_id", "part"))
                 missing = [row for key, row in of_day.items() if key not in there]
                 if missing:
                     partition = (date.fromisoformat(run_date),)
-                    self._append(table, [write_data_file(table, SHARDS, shard_table(missing), partition)])
+                    self._append(table, [self._write(table, SHARDS, shard_table(missing), partition)])
                 return len(missing)
 
             added += self._retried(attempt)
         return added
+
+    def append_closings(self, rows: Sequence[Closing]) -> int:
+        """Commit these closings and reopenings, each once; gives how many were new."""
+        added = 0
+        for day in sorted({event_date(row) for row in rows}):
+            of_day = {row.id: row for row in rows if event_date(row) == day}
+
+            def attempt(of_day: dict[str, Closing] = of_day, day: date = day) -> int:
+                table = self._fresh(CLOSINGS)
+                there = self._count(table, equal("event_date", day.isoformat()), ("id",))
+                missing = [row for key, row in of_day.items() if (key,) not in there]
+                if missing:
+                    made = closing_table(missing)
+                    self._append(table, [self._write(table, CLOSINGS, made, (day,))])
+                return len(missing)
+
+            added += self._retried(attempt)
+        return added
+
+    def closing_ids(self) -> set[str]:
+        """The closings and reopenings that the table holds, by their ids."""
+        with translated():
+            return {
+                str(one)
+                for batch in self._fresh(CLOSINGS).scan(selected_fields=("id",)).to_arrow_batch_reader()
+                for one in batch.column("id").to_pylist()
+            }
+
+    def append_readings(self, readings: Sequence[Reading]) -> int:
+        """Commit what probes saw, each probe once whoever else commits it; gives how many were new."""
+        added = 0
+        for experiment in sorted({(one.kind, one.experiment) for one in readings}):
+            of_probe = {one.probe: one for one in readings if (one.kind, one.experiment) == experiment}
+
+            def attempt(of_probe: dict[str, Reading] = of_probe, named: tuple[str, str] = experiment) -> int:
+                table = self._fresh(MEASUREMENTS)
+                where = And(equal("kind", named[0]), equal("experiment", named[1]))
+                there = {probe for (probe,) in self._count(table, where, ("probe",))}
+                missing = [one for probe, one in of_probe.items() if probe not in there]
+                if missing:
+                    rows = measurement_table(missing)
+                    self._append(table, [self._write(table, MEASUREMENTS, rows, (named[0],))])
+                return len(missing)
+
+            added += self._retried(attempt)
+        return added
+
+    def experiments(self) -> list[tuple[Kind, str]]:
+        """The kinds and names of all experiments that have rows, in the order of the names."""
+        with translated():
+            table = find_table(self._catalog, MEASUREMENTS)
+            found = count_rows(table, AlwaysTrue(), ("kind", "experiment")) if table is not None else ()
+        return sorted(((kind, name) for kind, name in found), key=lambda one: one[1])
+
+    def readings(self, kind: Kind, experiment: str) -> list[Reading]:
+        """The rows of one experiment, in no order; none where nothing of it was committed."""
+        with translated():
+            where = And(equal("kind", kind), equal("experiment", experiment))
+            table = find_table(self._catalog, MEASUREMENTS)
+            return measured(table.scan(row_filter=where).to_arrow()) if table is not None else []
 
     def ledger(self, run_id: str, run_date: str) -> Ledger:
         """The state of a run, by one streamed pass over its day."""
@@ -151,11 +228,11 @@ class Tables:
             statuses = Counter(
                 {
                     status: count
-                    for (status,), count in count_rows(self._fresh(PAGES), where, ("status",)).items()
+                    for (status,), count in self._count(self._fresh(PAGES), where, ("status",)).items()
                 }
             )
             names = tuple(ShardRow.__struct_fields__)
-            rows = count_rows(self._fresh(SHARDS), where, names)
+            rows = self._count(self._fresh(SHARDS), where, names)
         shards = sorted(
             (ShardRow(**{**dict(zip(names, row, strict=True)), "run_date": run_date}) for row in rows),
             key=lambda row: row.part,
@@ -166,7 +243,7 @@ class Tables:
         """How many pages of each (batch_no, cut) of one part the table holds, streamed over integers."""
         with translated():
             where = And(equal("run_date", run_date), equal("part", part), equal("run_id", run_id))
-            found = count_rows(self._fresh(PAGES), where, ("batch_no", "cut"))
+            found = self._count(self._fresh(PAGES), where, ("batch_no", "cut"))
         return Counter({(batch_no, cut): pages for (batch_no, cut), pages in found.items()})
 
     def pages(
@@ -202,7 +279,7 @@ class Tables:
                 if ids not in written:
                     rows = pa.Table.from_batches([piece.rows for piece in missing.values()])
                     values = (date.fromisoformat(partition[0]), *partition[1:])
-                    written[ids] = write_data_file(table, PAGES, rows, values, sort=("keyword", "page"))
+                    written[ids] = self._write(table, PAGES, rows, values, sort=("keyword", "page"))
                 self._append(table, [written[ids]])
             given = sum(piece.rows.num_rows for piece in pieces)
             return Committed(pages, sum(piece.results for piece in missing.values()), given - pages)
@@ -212,7 +289,7 @@ class Tables:
     def _batches_there(self, table: Table, partition: _Partition, ids: list[BatchId]) -> set[BatchId]:
         """Which of these batches the table holds, streamed over integers of their partition."""
         run_date, source, part = partition
-        numbers = [one.batch_no for one in ids]
+        numbers = {one.batch_no for one in ids}
         there: set[BatchId] = set()
         for run_id in {one.run_id for one in ids}:
             where: BooleanExpression = And(
@@ -220,14 +297,31 @@ class Tables:
                 equal("source", source),
                 equal("part", part),
                 equal("run_id", run_id),
+                # By its bounds for the files, and each for the rows: late batches come from far apart.
                 between("batch_no", min(numbers), max(numbers)),
+                In("batch_no", numbers),  # type: ignore[call-arg, arg-type]
             )
-            found = count_rows(table, where, ("batch_no", "cut"))
+            found = self._count(table, where, ("batch_no", "cut"))
             there.update(BatchId(run_id, part, batch_no, cut) for batch_no, cut in found)
         return there
 
+    def _count(
+        self, table: Table, where: BooleanExpression, columns: tuple[str, ...]
+    ) -> Counter[tuple[Any, ...]]:
+        return count_rows(table, where, columns)
+
+    def _write(
+        self,
+        table: Table,
+        spec: TableSpec,
+        rows: pa.Table,
+        partition: tuple[Any, ...],
+        sort: Sequence[str] = (),
+    ) -> DataFile:
+        return write_data_file(table, spec, rows, partition, sort)
+
     def _append(self, table: Table, files: list[DataFile]) -> None:
-        with table.transaction() as transaction, transaction.update_snapshot().fast_append() as append:
+        with QuickTransaction(table) as transaction, transaction.update_snapshot().fast_append() as append:
             for file in files:
                 append.append_data_file(file)
 
@@ -250,7 +344,10 @@ class Tables:
         )
 
     def _fresh(self, spec: TableSpec) -> Table:
-        return self._table(spec).refresh()
+        table = self._table(spec).refresh()
+        # A newer serpline may have come meanwhile.
+        version_of(table, spec)
+        return table
 
     def _table(self, spec: TableSpec) -> Table:
         if spec.name not in self._tables:

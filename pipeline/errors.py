@@ -52,6 +52,10 @@ class StorageUnavailable(Unavailable):
     """The storage cannot be reached, is full or refused the call."""
 
 
+class DiskFull(StorageUnavailable):
+    """There is no room: nothing was stored, and trying again at once would change nothing."""
+
+
 class ObjectMissing(Permanent):
     """No object has this key; ``key`` says which."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ from pyiceberg.exceptions import (
 from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import (
+    ArrowScan,
     PyArrowFileIO,
     compute_statistics_plan,
     data_file_statistics_from_parquet_metadata,
@@ -36,17 +36,12 @@ from pyiceberg.io.pyarrow import (
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.schema import Schema
-from pyiceberg.table import Table
+from pyiceberg.table import FileScanTask, Table
 from pyiceberg.typedef import Record
 
-from pipeline.errors import (
-    CatalogUnavailable,
-    CommitConflict,
-    Permanent,
-    PipelineError,
-    StorageUnavailable,
-)
-from pipeline.table_schema import VERSION_PROPERTY, create_table, migrate
+from pipeline.disk_errors import of_disk, of_sqlite
+from pipeline.errors import CatalogUnavailable, CommitConflict, PipelineError
+from pipeline.table_schema import VERSION_PROPERTY, create_table, migrate, version_of
 from stages.aggregate import write_parquet
 from stages.tables import SCHEMA_VERSION, TableSpec
 
@@ -58,12 +53,18 @@ NAMESPACE = "serpline"
 RACES = 5
 """Times that making or changing a catalog or table is tried again because another process does it too."""
 
+ATTACH = "by `serpline run` on this machine, by `terraform apply` on AWS"
+"""How a table whose files are there gets its name in the catalog back."""
+
+PREVIOUS_METADATA = 20
+"""Metadata files of a table that are kept beside the newest one."""
+
 _PROPERTIES = {
     "format-version": "2",
     # The library's own retry would append on a newer snapshot than the one that was looked at.
     "commit.retry.num-retries": "0",
     "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "20",
+    "write.metadata.previous-versions-max": str(PREVIOUS_METADATA),
 }
 
 _METADATA_NAME = re.compile(r"(\d+)-[^/]*\.metadata\.json$")
@@ -122,7 +123,7 @@ def open_table(catalog: Catalog, spec: TableSpec) -> Table:
             if left:
                 raise CatalogUnavailable(
                     f"catalog {catalog.name} has no table {spec.name}, but its files are there "
-                    f"({left[-1]}): attach it by creating the tables again"
+                    f"({left[-1]}): attach it, {ATTACH}"
                 )
             table = new_table(catalog, spec)
     return _up_to_date(catalog, table, spec)
@@ -145,13 +146,7 @@ def new_table(catalog: Catalog, spec: TableSpec) -> Table:
 
 def _up_to_date(catalog: Catalog, table: Table, spec: TableSpec) -> Table:
     for tried in range(RACES + 1):
-        version = int(table.properties.get(VERSION_PROPERTY, "1"))
-        if version > SCHEMA_VERSION:
-            raise Permanent(
-                f"table {spec.name} has version {version}, this code knows {SCHEMA_VERSION}: "
-                "use a newer serpline"
-            )
-        if version == SCHEMA_VERSION:
+        if version_of(table, spec) == SCHEMA_VERSION:
             return table
         with suppress(CommitFailedException):
             migrate(table, spec, SCHEMA_VERSION)
@@ -219,8 +214,14 @@ def write_data_file(
     )
     path = new_data_path(table, key.to_path())
     output = table.io.new_output(path)
-    with output.create() as sink:
-        metadata = write_parquet(rows, spec.schema, sink, sort)
+    try:
+        with output.create() as sink:
+            metadata = write_parquet(rows, spec.schema, sink, sort)
+    except Exception:
+        # Half a file: on a disk that is full it would take the room that is made.
+        with suppress(OSError):
+            table.io.delete(path)
+        raise
     return describe_data_file(table, path, len(output), metadata, key.partition)
 
 
@@ -265,7 +266,18 @@ def between(column: str, least: int, most: int) -> BooleanExpression:
 
 
 def _batches(table: Table, where: BooleanExpression, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-    yield from table.scan(row_filter=where, selected_fields=columns).to_arrow_batch_reader()
+    """The rows, file by file, each asked only what its partition leaves open of the condition.
+
+    The library would read the columns of the partition too, and compare them row by row: that is half
+    of a look-up's time.
+    """
+    scan = table.scan(row_filter=where, selected_fields=columns)
+    open_conditions: dict[str, tuple[BooleanExpression, list[FileScanTask]]] = {}
+    for task in scan.plan_files():
+        open_conditions.setdefault(repr(task.residual), (task.residual, []))[1].append(task)
+    for condition, tasks in open_conditions.values():
+        rows = ArrowScan(scan.table_metadata, scan.io, scan.projection(), condition)
+        yield from rows.to_record_batches(tasks)
 
 
 def count_rows(table: Table, where: BooleanExpression, columns: tuple[str, ...]) -> Counter[tuple[Any, ...]]:
@@ -289,7 +301,9 @@ def translated() -> Iterator[None]:
     except CommitFailedException as error:
         raise CommitConflict(str(error)) from error
     except (NoSuchNamespaceError, NoSuchTableError) as error:
-        raise CatalogUnavailable(f"the catalog lacks what it must have; make the tables: {error}") from error
+        raise CatalogUnavailable(
+            f"the catalog has lost what it must have ({error}): attach it, {ATTACH}; what is queued waits"
+        ) from error
     except Exception as error:
         known = _known(error)
         if known is None:
@@ -303,12 +317,15 @@ def _known(error: Exception) -> PipelineError | None:
     if _is_of(error, "botocore"):
         return _of_glue(error)
     if _is_of(error, "sqlalchemy"):
-        return CatalogUnavailable(f"the catalog did not answer: {error.__class__.__name__}: {error}")
+        return of_sqlite(error)
     if isinstance(error, OSError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-            return StorageUnavailable("the disk of the tables is full: make room and run again")
-        return StorageUnavailable(f"the tables' storage failed: {error}")
+        return of_disk(error, _named(error))
     return None
+
+
+def _named(error: OSError) -> str:
+    """Which file it was, where the error says so; in a bucket it is one of the tables'."""
+    return str(error.filename) if error.filename else "the tables"
 
 
 def _of_glue(error: Exception) -> PipelineError:

@@ -18,8 +18,10 @@ from typing import Any
 import msgspec
 
 from pipeline import keys
+from pipeline.attaching import ready_tables
 from pipeline.bootstrap import Place
-from pipeline.catalog import Ledger, Tables
+from pipeline.catalog import Ledger
+from pipeline.disk_errors import of_disk
 from pipeline.errors import Misuse, Retryable
 from pipeline.queues.protocol import Queue
 from pipeline.runs import clear_staging, finish_run
@@ -58,8 +60,7 @@ def run_here(place: Place, run: Run, log: Any, on_tick: Callable[[], None] = lam
     """
     started = time.monotonic()
     _check_sources(place, run, log)
-    tables = Tables(place.open_catalog())
-    tables.create()
+    tables = ready_tables(place.open_catalog(), place.storage)
     with _locked(Path(place.lake) / keys.lock(run.run_id), run.run_id):
         dead = _drain(place, run, log, on_tick)
         ledger = tables.ledger(run.run_id, run.run_date)
@@ -139,8 +140,12 @@ def _idle(queues: list[Queue]) -> bool:
 
 @contextmanager
 def _locked(path: Path, run_id: str) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("w")
+    except OSError as error:
+        raise of_disk(error, str(path)) from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

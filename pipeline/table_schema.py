@@ -22,7 +22,7 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import IcebergType, ListType, NestedField, StructType
 
 from pipeline.errors import Permanent
-from stages.tables import TableSpec
+from stages.tables import SCHEMA_VERSION, TableSpec
 
 VERSION_PROPERTY = "serpline.schema-version"
 
@@ -42,6 +42,28 @@ def create_table(catalog: Catalog, spec: TableSpec, properties: dict[str, str]) 
         name, first, partition_spec=partition, properties=properties
     ) as change:
         change._apply(_new_schema(whole.fields, 1))  # noqa: SLF001  # its own columns get numbers of its own
+
+
+def version_of(table: Table, spec: TableSpec) -> int:
+    """The version of a table's columns. Raises ``Permanent`` for one that is newer than this code."""
+    version = int(table.properties.get(VERSION_PROPERTY, "1"))
+    if version > SCHEMA_VERSION:
+        raise Permanent(
+            f"table {spec.name} has version {version}, this code knows {SCHEMA_VERSION}: use a newer serpline"
+        )
+    return version
+
+
+def readable_columns(table: Table, spec: TableSpec) -> tuple[NestedField, ...]:
+    """The columns that a question finds: the table's own, and in an older table those that it lacks.
+
+    Raises ``Permanent`` for a newer table, and where a column of an older one is in the way.
+    """
+    theirs = table.schema().as_struct()
+    if version_of(table, spec) == SCHEMA_VERSION:
+        return theirs.fields
+    taken = {number for schema in table.metadata.schemas for number in schema.field_ids}
+    return _merged(theirs, pyarrow_to_schema(spec.schema).as_struct(), taken, spec.name).fields
 
 
 def migrate(table: Table, spec: TableSpec, version: int) -> None:

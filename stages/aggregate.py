@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from itertools import accumulate
 from typing import Any
+from urllib.parse import quote_plus
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stages.records import Closing, Malformed
 from stages.shard import ShardRow
-from stages.staged import Staged
-from stages.tables import PAGES, RESULT, ROWS_A_GROUP, SHARDS
+from stages.staged import PageColumns, Staged
+from stages.tables import CLOSINGS, PAGES, RESULT, ROWS_A_GROUP, SHARDS
 
 COMPRESSION_LEVEL = 3
 """Of zstd: level 9 writes at a quarter of the speed for 8% of the size."""
 
 _DICTIONARIES = [
-    *("run_id", "run_date", "source", "locale", "device", "keyword", "status", "reason", "lane"),
+    *("run_id", "run_date", "source", "locale", "device", "keyword", "status", "reason", "lane", "event"),
     *("part", "batch_no", "cut", "page", "http_status", "attempts", "raw_key"),
     *("results.list.element.rank", "results.list.element.kind", "results.list.element.domain"),
 ]
 """Columns whose values repeat. A dictionary of the others is built, found useless and thrown away."""
 
+STATUSES = frozenset({"ok", "refused", "failed"})
+
+LONGEST_FOLDER = 200
+"""Characters of a source's name as the name of a partition's folder; file systems take 255."""
+
+_LAST_MOMENT = 253_402_300_800_000_000
+"""Microseconds from 1970 to the year 10000: later times are none that Python can show."""
+
 
 def page_batch(staged: Staged) -> pa.RecordBatch:
-    """The pages of one staged batch in the columns of table ``pages``."""
+    """The pages of one staged batch in the columns of table ``pages``.
+
+    Raises ``Malformed`` where one of them cannot be a row there.
+    """
+    with _fitting("the staged pages are no rows of table pages"):
+        _check_pages(staged.columns.pages)
+        return _page_batch(staged)
+
+
+def _page_batch(staged: Staged) -> pa.RecordBatch:
     header, pages, results = staged.header, staged.columns.pages, staged.columns.results
     batch = header.batch
     rows = header.pages
@@ -40,8 +60,8 @@ def page_batch(staged: Staged) -> pa.RecordBatch:
         "part": batch.part,
         "batch_no": batch.batch_no,
         "cut": batch.cut,
-        "run_date": date.fromisoformat(batch.run_date),
-        "source": batch.source,
+        "run_date": _day(batch.run_date),
+        "source": _folder(batch.source),
         "locale": batch.locale,
         "device": batch.device,
         "raw_key": None,
@@ -59,18 +79,79 @@ def page_batch(staged: Staged) -> pa.RecordBatch:
 
 
 def shard_table(rows: Sequence[ShardRow]) -> pa.Table:
-    """Shard rows in the columns of table ``shards``."""
-    columns = [
-        pa.array(
-            [
-                date.fromisoformat(row.run_date) if field.name == "run_date" else getattr(row, field.name)
-                for row in rows
-            ],
-            field.type,
-        )
-        for field in SHARDS.schema
-    ]
-    return pa.table(columns, schema=SHARDS.schema)
+    """Shard rows in the columns of table ``shards``. Raises ``Malformed`` where one cannot be a row there."""
+    with _fitting("the staged shard row is no row of table shards"):
+        columns = [
+            pa.array(
+                [
+                    _day(row.run_date) if field.name == "run_date" else getattr(row, field.name)
+                    for row in rows
+                ],
+                field.type,
+            )
+            for field in SHARDS.schema
+        ]
+        return pa.table(columns, schema=SHARDS.schema)
+
+
+@contextmanager
+def _fitting(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OverflowError, pa.ArrowException) as error:
+        raise Malformed(f"{what}: {' '.join(str(error).split())}") from error
+
+
+def _check_pages(pages: PageColumns) -> None:
+    """What the columns' types alone do not say. Raises ``ValueError``."""
+    unknown = sorted(set(pages.status) - STATUSES)
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is no status")
+    for name in ("requested_at", "fetched_at"):
+        times: list[int] = getattr(pages, name)
+        if times and not 0 <= min(times) <= max(times) < _LAST_MOMENT:
+            raise ValueError(f"{name} is not between the years 1970 and 9999")
+
+
+def _day(text: str) -> date:
+    """A day in the one spelling by which the tables are looked into."""
+    day = date.fromisoformat(text)
+    if day.isoformat() != text:
+        raise ValueError(f"{text!r} is no day as in 2026-01-31")
+    return day
+
+
+def _folder(source: str) -> str:
+    if not 0 < len(quote_plus(source)) <= LONGEST_FOLDER:
+        raise ValueError(f"a source of {len(source)} characters cannot name a partition's folder")
+    return source
+
+
+def closing_table(rows: Sequence[Closing]) -> pa.Table:
+    """Closings in the columns of table ``closings``. Raises ``Malformed`` where one cannot be a row there."""
+    with _fitting("the staged closing is no row of table closings"):
+        columns = [
+            pa.array([_closing_value(row, field.name) for row in rows], field.type)
+            for field in CLOSINGS.schema
+        ]
+        return pa.table(columns, schema=CLOSINGS.schema)
+
+
+def event_date(row: Closing) -> date:
+    """The day, in UTC, on which it happened."""
+    return datetime.fromtimestamp(row.happened_at, UTC).date()
+
+
+def _closing_value(row: Closing, name: str) -> Any:
+    if name == "event_date":
+        return event_date(row)
+    value = getattr(row, name)
+    if name in ("happened_at", "closed_since", "closed_until") and value is not None:
+        # Whole microseconds since the epoch, as staged pages have them.
+        value = round(value * 1e6)
+        if not 0 <= value < _LAST_MOMENT:
+            raise ValueError(f"{name} is not between the years 1970 and 9999")
+    return value
 
 
 def write_parquet(table: pa.Table, schema: pa.Schema, sink: Any, sort: Sequence[str] = ()) -> pq.FileMetaData:

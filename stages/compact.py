@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.tables import PAGES, ROWS_A_GROUP, SHARDS
+from stages.tables import CLOSINGS, PAGES, ROWS_A_GROUP, SHARDS
 
 TARGET_BYTES = 256 * 2**20
 """Of a file of Parquet. One keyword's look-up reads its footer and one row group."""
@@ -31,7 +31,11 @@ RUN_BYTES = 64 * 2**20
 ROWS_A_LOOK = 512
 """Rows of a run that are held while runs are merged."""
 
-SORT = {PAGES.name: ("keyword", "page"), SHARDS.name: ("run_id", "part")}
+SORT = {
+    PAGES.name: ("keyword", "page"),
+    SHARDS.name: ("run_id", "part"),
+    CLOSINGS.name: ("source", "happened_at"),
+}
 """By which columns the rows of a table's file are sorted."""
 
 _Key = tuple[tuple[bool, Any], ...]

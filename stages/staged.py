@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 from isal import igzip, isal_zlib
 
-from stages.records import Batch, BatchId, Malformed, Page, task_id
+from stages.records import Batch, BatchId, Closing, Malformed, Page, task_id
 from stages.shard import ShardRow
 
 VERSION = 1
@@ -89,6 +89,7 @@ _encoder = msgspec.json.Encoder()
 _header = msgspec.json.Decoder(Header)
 _columns = msgspec.json.Decoder(Columns)
 _shard_row = msgspec.json.Decoder(ShardRow)
+_closing = msgspec.json.Decoder(Closing)
 
 
 def encode_staged(
@@ -150,7 +151,7 @@ def decode_staged(raw: bytes) -> Staged:
     second, _nothing = _member(rest)
     try:
         columns = _columns.decode(second)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(f"the staged columns break their schema: {error}") from error
     _check_lengths(header, columns)
     return Staged(header, columns)
@@ -165,8 +166,21 @@ def decode_shard_row(raw: bytes) -> ShardRow:
     """A staged shard row. Raises ``Malformed``."""
     try:
         return _shard_row.decode(raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(f"the staged shard row breaks its schema: {error}") from error
+
+
+def encode_closing(row: Closing) -> bytes:
+    """The bytes of a staged closing or reopening."""
+    return _encoder.encode(row)
+
+
+def decode_closing(raw: bytes) -> Closing:
+    """A staged closing or reopening. Raises ``Malformed``."""
+    try:
+        return _closing.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(f"the staged closing breaks its schema: {error}") from error
 
 
 def _member(raw: bytes) -> tuple[bytes, bytes]:
@@ -184,7 +198,7 @@ def _member(raw: bytes) -> tuple[bytes, bytes]:
 def _checked_header(raw: bytes) -> Header:
     try:
         header = _header.decode(raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(f"the staged header breaks its schema: {error}") from error
     if header.v != VERSION:
         raise Malformed(

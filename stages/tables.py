@@ -83,6 +83,60 @@ _SHARDS: _Fields = [
     (12, "refused", pa.string()),
 ]
 
+_CLOSINGS: _Fields = [
+    (1, "id", pa.string()),
+    (2, "source", pa.string()),
+    (3, "event", pa.string()),
+    (4, "event_date", pa.date32()),
+    (5, "happened_at", pa.timestamp("us")),
+    (6, "closed_since", pa.timestamp("us")),
+    (7, "closed_until", pa.timestamp("us")),
+    (8, "reason", pa.string()),
+    (9, "refusals", pa.int32()),
+    (10, "run_id", pa.string()),
+    (11, "lane", pa.string()),
+]
+
+_MEASUREMENTS: _Fields = [
+    (1, "experiment", pa.string()),
+    (2, "kind", pa.string()),
+    (3, "probe", pa.string()),
+    (4, "function", pa.string()),
+    (5, "memory_mb", pa.int32()),
+    (6, "architecture", pa.string()),
+    (7, "level", pa.int32()),
+    (8, "slot", pa.int32()),
+    (9, "pause_s", pa.float64()),
+    (10, "rest_s", pa.float64()),
+    (11, "scheduled_at", pa.timestamp("us")),
+    (12, "started_at", pa.timestamp("us")),
+    (13, "finished_at", pa.timestamp("us")),
+    (14, "delay_ms", pa.float64()),
+    (15, "init_ms", pa.float64()),
+    (16, "cold", pa.bool_()),
+    (17, "environment", pa.string()),
+    (18, "invocation", pa.int32()),
+    (19, "boot_id", pa.string()),
+    (20, "address", pa.string()),
+    (21, "echo_error", pa.string()),
+    (22, "os_release", pa.string()),
+    (23, "kernel", pa.string()),
+    (24, "cpu_model", pa.string()),
+    (25, "cpu_count", pa.int32()),
+    (26, "readings", pa.string()),
+    (27, "error", pa.string()),
+    (28, "receives", pa.int32()),
+]
+
 PAGES = TableSpec("pages", pa.schema(_numbered(_PAGES)), partition=("run_date", "source", "part"))
 SHARDS = TableSpec("shards", pa.schema(_numbered(_SHARDS)), partition=("run_date",))
-TABLES = (PAGES, SHARDS)
+CLOSINGS = TableSpec("closings", pa.schema(_numbered(_CLOSINGS)), partition=("event_date",))
+MEASUREMENTS = TableSpec("measurements", pa.schema(_numbered(_MEASUREMENTS)), partition=("kind",))
+TABLES = (PAGES, SHARDS, CLOSINGS)
+"""Those that every lake has."""
+
+LATER = (CLOSINGS,)
+"""Those of them that a lake of an older serpline lacks until something runs in it again."""
+
+EVERY_TABLE = (*TABLES, MEASUREMENTS)
+"""And the one that a lake has where something was measured."""

@@ -7,8 +7,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 from pipeline import keys
+from pipeline.attaching import ready_tables
 from pipeline.bootstrap import Place
-from pipeline.catalog import Tables
 from pipeline.errors import Misuse
 from pipeline.runs import (
     RUN_ID,
@@ -20,6 +20,7 @@ from pipeline.runs import (
     is_complete,
     lines_of,
     new_options,
+    spread_of,
     unfinished_run_id,
 )
 from pipeline.settings import Settings
@@ -40,15 +41,18 @@ def drop_file(
     """
     content = content_hash(path)
     options = _options(given, settings, place.sources)
+    spread, objection = spread_of(given)
+    if objection:
+        raise Misuse(objection)
     key = keys.dropped(content, path.name)
     if run_id is None:
         drop_point = f"{by}:{place.lake}"
-        run_id = unfinished_run_id(drop_point, path.name, content, options, _is_finished(place))
+        run_id = unfinished_run_id(drop_point, path.name, content, options, _is_finished(place), spread)
     elif not RUN_ID.fullmatch(run_id):
         raise Misuse("--run-id takes up to 64 letters, digits, _ and -")
     frozen = find_run(place.storage, run_id)
     if frozen is not None:
-        if frozen.key != key or frozen.options != options:
+        if frozen.key != key or (frozen.options, frozen.spread) != (options, spread):
             raise Misuse(f"run {run_id} was made of {frozen.name} with other options; give another --run-id")
         if frozen.by != by:
             raise Misuse(
@@ -64,7 +68,7 @@ def drop_file(
     return freeze_run(
         place.storage,
         run_id,
-        Drop(key, path.name, options, by),
+        Drop(key, path.name, options, by, spread=spread),
         lines=lines,
         sources=place.sources,
         clock=place.clock,
@@ -80,8 +84,7 @@ def _is_finished(place: Place) -> Callable[[str], bool]:
         run = find_run(place.storage, run_id)
         if run is None:
             return False
-        tables = Tables(place.open_catalog())
-        tables.create()
+        tables = ready_tables(place.open_catalog(), place.storage)
         if not tables.ledger(run.run_id, run.run_date).complete:
             return False
         finish_run(place.storage, run_id, place.clock())

@@ -19,9 +19,8 @@ import pyarrow.compute as pc
 from pipeline.errors import Misuse, StorageUnavailable
 from pipeline.query.dialect import Names, translate, unknown_table
 from pipeline.query.functions import MACROS
-from pipeline.query.live import LiveTable, live_tables, select
-from stages.tables import TABLES
-from stages.views import DUCKDB, VIEWS, render
+from pipeline.query.live import LiveTable, live_tables, names_of, select, views_over
+from stages.views import DUCKDB, render
 
 ROWS_A_CHUNK = 2_048
 
@@ -85,8 +84,8 @@ class Lake:
     """
 
     def __init__(self, folder: Path) -> None:
-        tables = live_tables(folder, tuple(spec.name for spec in TABLES))
-        self.names = Names(tuple(spec.name for spec in TABLES), tuple(view.name for view in VIEWS))
+        tables = live_tables(folder)
+        self.names = names_of(tables)
         # A large sort or join goes to disk; a lake may be on a disk that is read-only.
         self._spill = Path(tempfile.mkdtemp(prefix="serpline-query-"))
         try:
@@ -148,7 +147,7 @@ class Lake:
         run("SET lock_configuration = true")
         for table in tables:
             run(f"CREATE VIEW {table.name} AS {select(table)}")
-        for view in VIEWS:
+        for view in views_over(tables):
             run(f"CREATE VIEW {view.name} AS {render(view, DUCKDB)}")
 
 

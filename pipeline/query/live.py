@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
-from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.io.pyarrow import PyArrowFileIO, pyarrow_to_schema
 from pyiceberg.manifest import FileFormat
 from pyiceberg.table import Table
 from pyiceberg.types import (
@@ -34,6 +34,11 @@ from pyiceberg.types import (
 
 from pipeline.errors import Misuse
 from pipeline.iceberg import open_folder_catalog, translated
+from pipeline.query.dialect import Names
+from pipeline.table_schema import readable_columns
+from stages.measure_views import MEASURE_VIEWS
+from stages.tables import EVERY_TABLE, LATER, MEASUREMENTS, TABLES, TableSpec
+from stages.views import VIEWS, View
 
 _CATALOG_FILE = "catalog.sqlite3"
 _GONE = "_gone_file"
@@ -86,8 +91,8 @@ class LiveTable(msgspec.Struct, frozen=True):
         return paths | {_no_pattern(path) for path in paths}
 
 
-def live_tables(folder: Path, names: tuple[str, ...]) -> tuple[LiveTable, ...]:
-    """The tables of the lake in a folder, as they are now.
+def live_tables(folder: Path) -> tuple[LiveTable, ...]:
+    """The tables of the lake in a folder, as they are now; that of measurements where it has one.
 
     Raises ``Misuse`` where no lake is there or it cannot be read here, and what ``translated`` says.
     """
@@ -95,7 +100,20 @@ def live_tables(folder: Path, names: tuple[str, ...]) -> tuple[LiveTable, ...]:
     if not (folder / _CATALOG_FILE).is_file():
         raise Misuse(f"no lake at {folder}: run `serpline run FILE` first")
     with translated(), closing(open_folder_catalog(folder)) as catalog:
-        return tuple(_live_table(catalog, folder, name) for name in names)
+        measured = catalog.table_exists((catalog.name, MEASUREMENTS.name))
+        specs = EVERY_TABLE if measured else TABLES
+        return tuple(_live_table(catalog, folder, spec) for spec in specs)
+
+
+def views_over(tables: tuple[LiveTable, ...]) -> tuple[View, ...]:
+    """The views that these tables have, in the order in which they build on each other."""
+    measured = any(table.name == MEASUREMENTS.name for table in tables)
+    return (*VIEWS, *MEASURE_VIEWS) if measured else VIEWS
+
+
+def names_of(tables: tuple[LiveTable, ...]) -> Names:
+    """What a query over these tables may name."""
+    return Names(tuple(table.name for table in tables), tuple(view.name for view in views_over(tables)))
 
 
 def select(table: LiveTable) -> str:
@@ -120,15 +138,25 @@ def select(table: LiveTable) -> str:
     return " UNION ALL ".join(parts)
 
 
-def _live_table(catalog: Catalog, folder: Path, name: str) -> LiveTable:
+def _empty_table(spec: TableSpec) -> LiveTable:
+    """A table as it will be made, without a row."""
+    fields = pyarrow_to_schema(spec.schema).fields
+    columns = (LiveColumn(one.field_id, one.name, duckdb_type(one.field_type)) for one in fields)
+    return LiveTable(spec.name, tuple(columns), ())
+
+
+def _live_table(catalog: Catalog, folder: Path, spec: TableSpec) -> LiveTable:
+    name = spec.name
     try:
         table = catalog.load_table((catalog.name, name))
         columns = tuple(
             LiveColumn(field.field_id, field.name, duckdb_type(field.field_type))
-            for field in table.schema().fields
+            for field in readable_columns(table, spec)
         )
         return LiveTable(name, columns, _live_files(table))
     except (NoSuchTableError, NoSuchNamespaceError) as error:
+        if spec in LATER:
+            return _empty_table(spec)
         raise Misuse(
             f"the lake at {folder} has no table {name} yet: run `serpline run FILE` first"
         ) from error

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 from pipeline import keys
 from pipeline.catalog import Tables
-from pipeline.errors import Permanent, PipelineError, Unreadable
+from pipeline.errors import CatalogUnavailable, Permanent, PipelineError, Unreadable
 from pipeline.metrics import Metrics
 from pipeline.storage.protocol import Storage
-from stages.records import Malformed, Pointer
+from stages.aggregate import closing_table, shard_table
+from stages.records import Closing, Malformed, Pointer
 from stages.shard import ShardRow
-from stages.staged import Staged, decode_shard_row, decode_staged
+from stages.staged import Staged, decode_closing, decode_shard_row, decode_staged
 
-_decoder = msgspec.json.Decoder(Pointer)
+
+class _Told(Pointer, frozen=True):
+    """A pointer as somebody may have written it: ours name no bucket."""
+
+    bucket: str = ""
+
+
+_decoder = msgspec.json.Decoder(_Told)
 
 
 class AggregateStep:
@@ -34,13 +43,13 @@ class AggregateStep:
 
         Raises what the catalog or the storage raise: then none of the messages is done.
         """
-        failed: dict[int, PipelineError] = {}
-        rows: list[ShardRow] = []
-        of_source: Counter[str] = Counter()
-        committed = self._tables.append_pages(self._staged(bodies, rows, failed, of_source))
-        # Rows come after pages: a run whose row is there never looks emptier than it is for long.
-        added = self._tables.append_shards(rows) if rows else 0
-        for source, pages in of_source.items():
+        drawn = _Drawn(self._storage, bodies)
+        with _blaming_none():
+            committed = self._tables.append_pages(drawn.staged(), drawn.refuse)
+            # Rows come after pages: a run whose row is there never looks emptier than it is for long.
+            added = self._tables.append_shards(drawn.rows) if drawn.rows else 0
+            closings = self._tables.append_closings(drawn.closings) if drawn.closings else 0
+        for source, pages in drawn.of_source.items():
             self._metrics.of(source).add("pages_committed", pages)
         self._metrics.add("results_committed", committed.results)
         self._log.info(
@@ -49,43 +58,78 @@ class AggregateStep:
             results=committed.results,
             already=committed.already,
             shards=added,
-            failed=len(failed),
+            closings=closings,
+            failed=len(drawn.failed),
         )
-        return failed
+        return drawn.failed
 
-    def _staged(
-        self,
-        bodies: Sequence[bytes],
-        rows: list[ShardRow],
-        failed: dict[int, PipelineError],
-        of_source: Counter[str],
-    ) -> Iterator[Staged]:
-        """The staged batches one after another; shard rows go to ``rows``, what is bad to ``failed``.
 
-        ``of_source`` counts the pages given.
-        """
-        for at, body in enumerate(bodies):
+@contextmanager
+def _blaming_none() -> Iterator[None]:
+    """What is wrong with a table, as one that is newer than this code, is no message's fault: all wait."""
+    try:
+        yield
+    except Permanent as error:
+        raise CatalogUnavailable(f"{error}; what is queued waits until then") from error
+
+
+class _Drawn:
+    """What the messages of one call point to, read one after another; what is bad goes to ``failed``.
+
+    ``rows`` are the shard rows among it, ``closings`` those of sources, ``of_source`` the pages that were
+    taken.
+    """
+
+    def __init__(self, storage: Storage, bodies: Sequence[bytes]) -> None:
+        self._storage = storage
+        self._bodies = bodies
+        self._at, self._key = 0, ""
+        self.rows: list[ShardRow] = []
+        self.closings: list[Closing] = []
+        self.failed: dict[int, PipelineError] = {}
+        self.of_source: Counter[str] = Counter()
+
+    def staged(self) -> Iterator[Staged]:
+        """The staged batches."""
+        for at, body in enumerate(self._bodies):
+            self._at = at
             try:
-                key = _key(body)
-                raw = self._storage.get(key)
-                if keys.is_shard(key):
-                    rows.append(decode_shard_row(raw))
+                self._key = _key(body)
+                raw = self._storage.get(self._key)
+                if keys.is_shard(self._key):
+                    row = decode_shard_row(raw)
+                    # Alone, so that one that cannot be a row of the table keeps no other back.
+                    shard_table([row])
+                    self.rows.append(row)
+                    continue
+                if keys.is_closing(self._key):
+                    closing = decode_closing(raw)
+                    closing_table([closing])
+                    self.closings.append(closing)
                     continue
                 staged = decode_staged(raw)
             except Malformed as error:
-                failed[at] = Unreadable(f"staged object {key}: {error}", key=key)
+                self.refuse(error)
             except PipelineError as error:
-                failed[at] = error
+                self.failed[at] = error
             else:
-                of_source[staged.header.batch.source] += staged.header.pages
                 yield staged
+                if at not in self.failed:
+                    self.of_source[staged.header.batch.source] += staged.header.pages
+
+    def refuse(self, error: Malformed) -> None:
+        """The object that was read last is not what it should be."""
+        self.failed[self._at] = Unreadable(f"staged object {self._key}: {error}", key=self._key)
 
 
 def _key(body: bytes) -> str:
     try:
-        key = _decoder.decode(body).key
-    except msgspec.DecodeError as error:
+        told = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Permanent(f"a message of the results queue is no pointer: {error}") from error
+    key = told.key
+    if told.bucket:
+        raise Permanent(f"{key!r} of bucket {told.bucket!r}: a pointer names an object of this lake alone")
     if not key.startswith(keys.STAGING):
         raise Permanent(f"{key!r} is no staged object: a pointer names one below {keys.STAGING}")
     return key

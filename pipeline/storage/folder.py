@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from pipeline.errors import ObjectMissing, Permanent, StorageUnavailable
+from pipeline.disk_errors import of_disk
+from pipeline.errors import ObjectMissing, Permanent
 from pipeline.storage.protocol import check_key
 
 _WRITING = ".writing-"
@@ -117,16 +118,13 @@ class FolderStorage:
     def _translated(self, key: str) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError as error:
+        # A folder is no object, and below a file there is none.
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise ObjectMissing(f"there is no object {key} in {self._root}", key=key) from error
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageUnavailable(
-                    f"the disk of {self._root} is full: make room and run again"
-                ) from error
             if error.errno == errno.ENAMETOOLONG:
                 raise Permanent(f"{key[:80]!r}… has a part too long for a file's name: shorten it") from error
-            raise StorageUnavailable(f"{self._root}/{key}: {error.strerror}") from error
+            raise of_disk(error, str(self._root)) from error
 
 
 def _settle(file: BinaryIO) -> None:

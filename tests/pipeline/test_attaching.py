@@ -22,11 +22,13 @@ from tests.pipeline.test_catalog import staged
 
 __all__ = ["glue", "sure"]
 
+NAMES = ("pages", "shards", "closings")
+
 
 def test_tables_outlive_their_catalog(sure: SureGlueCatalog, glue: Lossy, tmp_path: Path):
     """Written down and taken out, the files stay; the next catalog holds the same rows and goes on."""
     storage = FolderStorage(tmp_path)
-    assert create_tables(sure, storage) == {"pages": "created", "shards": "created"}
+    assert create_tables(sure, storage) == dict.fromkeys(NAMES, "created")
     quick(sure).append_pages([staged(1)])
     states = write_down_tables(sure, storage)
     assert states["pages"].rpartition("/")[2].startswith("00001-")
@@ -37,8 +39,8 @@ def test_tables_outlive_their_catalog(sure: SureGlueCatalog, glue: Lossy, tmp_pa
     # What was written in vain, as a killed commit leaves it, is not taken for the last state.
     last = Path(states["pages"].removeprefix("file://"))
     (last.parent / f"00002-{uuid4()}.metadata.json").write_bytes(b"{")
-    assert create_tables(sure, storage) == {"pages": "attached", "shards": "attached"}
-    assert create_tables(sure, storage) == {"pages": "kept", "shards": "kept"}
+    assert create_tables(sure, storage) == dict.fromkeys(NAMES, "attached")
+    assert create_tables(sure, storage) == dict.fromkeys(NAMES, "kept")
     assert storage.find(keys.last_metadata("pages")) is None
     assert quick(sure).append_pages([staged(1), staged(2)]) == Committed(3, 3, 3)
     assert each_once(sure) == batches(1, 2)

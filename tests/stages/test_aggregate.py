@@ -15,7 +15,7 @@ from stages.aggregate import page_batch, shard_table, write_parquet
 from stages.records import Page, Result, Task, task_id
 from stages.shard import ShardRow
 from stages.staged import decode_staged, encode_staged
-from stages.tables import PAGES, ROWS_A_GROUP, SHARDS
+from stages.tables import CLOSINGS, PAGES, ROWS_A_GROUP, SHARDS
 from tests.stages.kit import BATCH
 from tests.stages.makers import PAGES as SOME_PAGES
 
@@ -108,7 +108,7 @@ def field_ids(fields: list[pa.Field]) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("spec", [PAGES, SHARDS])
+@pytest.mark.parametrize("spec", [PAGES, SHARDS, CLOSINGS])
 def test_files_carry_the_field_ids_of_the_table(spec: object):
     """Iceberg reads columns by id: without them every value would be null."""
     schema = spec.schema  # type: ignore[attr-defined]  # a table's description

@@ -1,0 +1,1 @@
+"""Tables as earlier versions of the code left them; ``make`` says how they came to be."""
