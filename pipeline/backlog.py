@@ -1,4 +1,4 @@
-"""The backlog: batches that a source's rate cannot reach within its horizon wait as objects.
+"""The backlog: batches that a source's rate or quota cannot reach within its horizon wait as objects.
 
 A queue is no place for them: it forgets after days, and a long run in it would stand before every
 later one. Shard writes them, ``conduct`` releases them as the queue drains, run after run in turns.
@@ -7,6 +7,8 @@ Everything here may happen twice: a batch that is sent again finds its staged ob
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
@@ -18,11 +20,18 @@ from pipeline.queues.names import Queues
 from pipeline.run_control import Said, said_of
 from pipeline.runs import batch_size
 from pipeline.storage.protocol import Storage
+from stages.quota import DAY
 from stages.records import Batch
 from stages.run import Run
 
 EACH_RUN = 1 / 20
 """Share of the horizon that every run may put into the queue, however long that is already."""
+
+SOON = 600.0
+"""Seconds before its moment that a batch of a spread run goes into the queue: less than one delay lasts."""
+
+CHUNK_SPREAD = 120.0
+"""Seconds of a spread run that one object holds at most."""
 
 BATCHES_A_CHUNK = 100
 """Batches of one object at most: about a megabyte."""
@@ -31,15 +40,17 @@ _encoder = msgspec.json.Encoder()
 
 
 class Room(msgspec.Struct, frozen=True):
-    """How many tasks a source's queue may hold."""
+    """How many tasks a source's queue may hold. ``quota`` is requests a day; 0 is none."""
 
     rate: float
     horizon: float
+    quota: int = 0
 
     @property
     def tasks(self) -> float:
-        """What the rate asks within the horizon."""
-        return self.rate * self.horizon
+        """What the rate asks within the horizon, in a day's proportion of the quota at most."""
+        reach = min(self.rate, self.quota / DAY) if self.quota else self.rate
+        return reach * self.horizon
 
     @property
     def chunk(self) -> int:
@@ -53,22 +64,41 @@ class Room(msgspec.Struct, frozen=True):
 
 
 class BacklogOutlet:
-    """The way out of shard: into the queue what the rate can do soon, into the backlog the rest."""
+    """The way out of shard: into the queue what rate and quota can do soon, into the backlog the rest."""
 
-    def __init__(self, storage: Storage, queues: Queues, rates: Mapping[str, float], horizon: float) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        queues: Queues,
+        rates: Mapping[str, float],
+        horizon: float,
+        quotas: Mapping[str, int] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``rates`` of every source, ``quotas`` of those that have one; ``clock`` says what is due soon."""
+        self._clock = clock
         self._storage = storage
         self._queues = queues
-        self._rooms = {source: Room(rate, horizon) for source, rate in rates.items()}
+        a_day = quotas if quotas is not None else {}
+        self._rooms = {source: Room(rate, horizon, a_day.get(source, 0)) for source, rate in rates.items()}
 
     def __call__(self, run: Run, part: int) -> _PartSender:
         """The sender of one part of a run."""
-        return _PartSender(self._storage, self._queues, self._rooms, run, part)
+        soon = self._clock() + SOON
+        return _PartSender(self._storage, self._queues, self._rooms, run, part, soon)
 
 
 class _PartSender:
     def __init__(
-        self, storage: Storage, queues: Queues, rooms: Mapping[str, Room], run: Run, part: int
+        self,
+        storage: Storage,
+        queues: Queues,
+        rooms: Mapping[str, Room],
+        run: Run,
+        part: int,
+        soon: float,
     ) -> None:
+        self._soon = soon
         self._storage = storage
         self._queues = queues
         self._rooms = rooms
@@ -90,7 +120,8 @@ class _PartSender:
         direct: list[Batch] = []
         held = self._held.setdefault(source, [])
         for batch in batches:
-            if left > 0 and not held:
+            # A spread run has no more room than what of it is due soon.
+            if left > 0 and not held and batch.not_before <= self._soon:
                 direct.append(batch)
                 left -= len(batch.tasks)
             else:
@@ -113,11 +144,13 @@ class _PartSender:
             chunk: list[Batch] = []
             tasks = 0
             while held and len(chunk) < BATCHES_A_CHUNK and (not chunk or tasks < self._rooms[source].chunk):
+                if chunk and held[0].not_before - chunk[0].not_before > CHUNK_SPREAD:
+                    break
                 tasks += len(held[0].tasks)
                 chunk.append(held.pop(0))
             folder = keys.backlog_of(source, self._run.created_at, self._run.run_id)
             # Named after its first batch: a repeat that begins elsewhere replaces no chunk by another.
-            key = keys.backlog_chunk(folder, self._part, chunk[0].batch_no, tasks)
+            key = keys.backlog_chunk(folder, self._part, chunk[0].batch_no, tasks, chunk[0].not_before)
             self._storage.put(key, b"\n".join(_encoder.encode(batch) for batch in chunk) + b"\n")
 
 
@@ -131,19 +164,24 @@ class Released(msgspec.Struct, frozen=True):
 
 
 def release(
-    storage: Storage, queues: Queues, source: str, room: Room, stopped: Callable[[], bool] = lambda: False
+    storage: Storage,
+    queues: Queues,
+    source: str,
+    room: Room,
+    stopped: Callable[[], bool] = lambda: False,
+    now: float = math.inf,
 ) -> Released:
     """Send chunks of a source's backlog while its queue has room for them.
 
     The oldest run begins and every run has its turn: a round that was begun is ended, though the queue gets
     fuller than it should, or a long run would have all the room that ever comes. A paused run keeps its
-    chunks; a cancelled one gives all of them at once, since they ask for nothing. A chunk is deleted when
-    it was sent.
+    chunks; a cancelled one gives all of them at once, since they ask for nothing. A spread run gives those
+    that are due soon after ``now``. A chunk is deleted when it was sent.
     """
     runs = _chunks_by_run(storage, source)
     left = room.left(queues, source)
     sent = tasks = paid = 0
-    for chunk in _in_turns(storage, runs):
+    for chunk in _in_turns(storage, runs, now + SOON):
         full = paid >= left and not chunk.free
         if stopped() or (full and chunk.begins):
             break
@@ -165,6 +203,7 @@ class _Chunk(msgspec.Struct, frozen=True):
     key: str
     run_id: str
     tasks: int
+    moment: float = 0.0
     free: bool = False
     begins: bool = False
 
@@ -175,13 +214,12 @@ def _chunks_by_run(storage: Storage, source: str) -> dict[str, list[_Chunk]]:
     for key in storage.keys(keys.backlog(source)):
         *_, folder, name = key.split("/")
         run_id = folder.partition("-")[2]
-        tasks = int(name.removesuffix(".jsonl").rpartition("-")[2])
-        runs.setdefault(run_id, []).append(_Chunk(key, run_id, tasks))
+        runs.setdefault(run_id, []).append(_Chunk(key, run_id, *keys.chunk_terms(name)))
     return runs
 
 
-def _in_turns(storage: Storage, runs: Mapping[str, Sequence[_Chunk]]) -> Iterator[_Chunk]:
-    """Cancelled runs' chunks first, then one of each run that is not paused, round after round.
+def _in_turns(storage: Storage, runs: Mapping[str, Sequence[_Chunk]], soon: float) -> Iterator[_Chunk]:
+    """Cancelled runs' chunks first, then one of each run that is not paused and is due, round after round.
 
     The first of a round ``begins`` it.
     """
@@ -189,7 +227,11 @@ def _in_turns(storage: Storage, runs: Mapping[str, Sequence[_Chunk]]) -> Iterato
     for run_id, chunks in runs.items():
         if said[run_id] == "cancelled":
             yield from (msgspec.structs.replace(chunk, free=True) for chunk in chunks)
-    asking = [chunks for run_id, chunks in runs.items() if not said[run_id]]
+    asking = [
+        [chunk for chunk in chunks if chunk.moment <= soon]
+        for run_id, chunks in runs.items()
+        if not said[run_id]
+    ]
     for turn in zip_longest(*asking):
         chunks = [chunk for chunk in turn if chunk is not None]
         yield msgspec.structs.replace(chunks[0], begins=True)

@@ -12,7 +12,9 @@ from pipeline.storage.protocol import Storage
 from stages.pace import PaceState
 
 CLOSED_LONG = 120.0
-"""Seconds: a source closed for longer is not even listened to. Batches that came would only be sent again."""
+"""Seconds: a source closed for longer, or without quota, or without anything left by its own headers, is not
+even listened to. Batches that came would only be sent again.
+"""
 
 
 class Mappings(Protocol):
@@ -60,11 +62,22 @@ def may_work(state: PaceState, now: float) -> bool:
     """Whether the lane whose turn it is should take messages at all.
 
     Fetch ends the tasks of a source that stays closed for longer than tasks wait; an expired message would
-    end nothing.
+    end nothing. A quota is waited for without an end, a day at a time: no message is as old as that.
     """
-    if not state.closed_since or now - state.closed_since > LISTENS_AGAIN:
-        return True
-    return state.closed_until <= now + CLOSED_LONG
+    idle_until = max(state.spent_until, state.held_until)
+    if state.closed_since and now - state.closed_since <= LISTENS_AGAIN:
+        idle_until = max(idle_until, state.closed_until)
+    return idle_until <= now + CLOSED_LONG
+
+
+def shut(state: PaceState, now: float) -> float:
+    """How a source is told as a metric: 1 while it is closed, 0.5 while a quota or a window is spent.
+
+    An alarm for refusals begins at 1, one for tasks that nobody asks for excuses all above 0.
+    """
+    if state.closed_since:
+        return 1.0
+    return 0.5 if max(state.spent_until, state.held_until) > now else 0.0
 
 
 def conduct(

@@ -12,6 +12,7 @@ UNFINISHED = "unfinished/"
 BACKLOG = "backlog/"
 SOURCES = "sources/"
 TABLES = "tables/"
+MEASUREMENTS = "measurements/"
 
 
 def run(run_id: str) -> str:
@@ -50,7 +51,7 @@ def path_options(key: str) -> dict[str, str]:
     return {name: value for name, equals, value in named if equals and name in PATH_OPTIONS and value}
 
 
-PATH_OPTIONS = ("source", "locale", "device", "pages")
+PATH_OPTIONS = ("source", "locale", "device", "pages", "spread")
 
 
 def direct_keywords(run_id: str) -> str:
@@ -78,9 +79,16 @@ def backlog_of(source: str, created_at: float, run_id: str) -> str:
     return f"{backlog(source)}{int(created_at * 1000):015d}-{run_id}/"
 
 
-def backlog_chunk(folder: str, part: int, number: int, tasks: int) -> str:
-    """Some batches of one part in the backlog of its run, and how many tasks they are."""
-    return f"{folder}{part:04d}-{number:07d}-{tasks}.jsonl"
+def backlog_chunk(folder: str, part: int, number: int, tasks: int, moment: float = 0.0) -> str:
+    """Some batches of one part in the backlog of its run: how many tasks, and when the first is due."""
+    due = f"{int(moment)}-" if moment else ""
+    return f"{folder}{part:04d}-{number:07d}-{due}{tasks}.jsonl"
+
+
+def chunk_terms(key: str) -> tuple[int, float]:
+    """Of some batches in the backlog: how many tasks they are, and the moment from which they are due."""
+    _part, _number, *due, tasks = key.rpartition("/")[2].removesuffix(".jsonl").split("-")
+    return int(tasks), float(due[0]) if due else 0.0
 
 
 def conduct(source: str) -> str:
@@ -113,6 +121,26 @@ def is_shard(key: str) -> bool:
     return key.endswith("/shard.json")
 
 
+def staged_closings() -> str:
+    """Where the staged rows of table ``closings`` are: a folder that no run's id can be."""
+    return f"{STAGING}_closings/"
+
+
+def staged_closing(source: str, closing_id: str) -> str:
+    """The staged row of one closing or reopening of a source."""
+    return f"{staged_closings()}{source}/{closing_id}.json"
+
+
+def closing_id(key: str) -> str:
+    """The id of a staged closing or reopening."""
+    return key.rpartition("/")[2].removesuffix(".json")
+
+
+def is_closing(key: str) -> bool:
+    """Whether a staged key is a closing or reopening rather than a batch."""
+    return key.startswith(staged_closings())
+
+
 def pace(source: str) -> str:
     """The pacer's state of a source, where a folder holds it."""
     return f"pace/{source}.json"
@@ -121,6 +149,21 @@ def pace(source: str) -> str:
 def robots(host: str) -> str:
     """What a host's robots.txt said."""
     return f"robots/{host.replace(':', '_')}.json"
+
+
+def measurements(experiment: str) -> str:
+    """Where an experiment and what its probes saw are."""
+    return f"{MEASUREMENTS}{experiment}/"
+
+
+def experiment(name: str) -> str:
+    """An experiment as it was written down before it began."""
+    return f"{measurements(name)}experiment.json"
+
+
+def reading(experiment_name: str, probe: str) -> str:
+    """What one probe saw."""
+    return f"{measurements(experiment_name)}{probe}.json"
 
 
 def last_metadata(table: str) -> str:
@@ -141,3 +184,23 @@ def fetch_queue(name: str, source: str) -> str:
 def results_queue(name: str) -> str:
     """The queue of aggregate."""
     return f"{name}-results"
+
+
+def probe_queue(name: str) -> str:
+    """The queue of the probes of a tree."""
+    return f"{name}-probe"
+
+
+def probe_function(name: str, copy: int = 0) -> str:
+    """A copy of the function that is measured; the first has no number."""
+    return f"{name}-probe-{copy}" if copy else f"{name}-probe"
+
+
+def schedule_group(name: str) -> str:
+    """The group of the one-time schedules that carry an experiment."""
+    return f"{name}-measure"
+
+
+def schedule_role(name: str) -> str:
+    """The role in which Scheduler starts the probes."""
+    return f"{name}-schedule-measure"

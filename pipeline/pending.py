@@ -14,6 +14,7 @@ import msgspec
 from pipeline import keys
 from pipeline.catalog import Ledger, Tables
 from pipeline.errors import Misuse, Permanent, Unreadable
+from pipeline.spreading import timed
 from pipeline.storage.protocol import Storage
 from stages.keywords import NORMALISER
 from stages.records import Batch, Malformed, Pointer
@@ -117,7 +118,8 @@ def batches(storage: Storage, run: Run, part: int) -> Iterator[Batch]:
     """The batches of a part, as sharding cuts them."""
     with storage.open(run.key, version=run.version) as stream:
         try:
-            yield from (event for event in shard(stream, run, part) if isinstance(event, Batch))
+            cut = timed(storage, run, part, shard(stream, run, part))
+            yield from (event for event in cut if isinstance(event, Batch))
         except Malformed:
             # The file was refused, which shows before its first batch.
             return

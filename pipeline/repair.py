@@ -9,6 +9,7 @@ from pipeline.bootstrap import Place
 from pipeline.catalog import Tables
 from pipeline.pending import check_mendable, in_backlog, pending, unsharded
 from pipeline.queues.names import Queues
+from pipeline.storage.protocol import Storage
 from stages.records import Batch, Pointer
 from stages.run import Run, ShardTask
 
@@ -21,13 +22,15 @@ _encoder = msgspec.json.Encoder()
 class Repaired(msgspec.Struct):
     """What was sent again, and the batches that were left because they wait in the backlog.
 
-    ``parts`` to be sharded, ``batches`` to be fetched, ``staged`` objects to be committed.
+    ``parts`` to be sharded, ``batches`` to be fetched, ``staged`` objects to be committed; ``closings`` of
+    sources, of this run or of any other.
     """
 
     parts: int = 0
     batches: int = 0
     staged: int = 0
     backlog: int = 0
+    closings: int = 0
 
 
 class Resender:
@@ -83,6 +86,7 @@ def repair(place: Place, run: Run, tables: Tables, queues: Queues) -> Repaired:
     for part in missing.staged:
         sender.pointer(Pointer(keys.staged_shard(run.run_id, part)))
         done.staged += 1
+    done.closings = resend_closings(place.storage, tables, queues)
     waits = in_backlog(place.storage, run)
     for part in range(run.parts):
         if part in missing.lost:
@@ -103,3 +107,12 @@ def repair(place: Place, run: Run, tables: Tables, queues: Queues) -> Repaired:
                 done.batches += 1
     sender.end()
     return done
+
+
+def resend_closings(storage: Storage, tables: Tables, queues: Queues) -> int:
+    """Send again the staged closings of sources that the table lacks; gives how many."""
+    there = tables.closing_ids()
+    left = [key for key in storage.keys(keys.staged_closings()) if keys.closing_id(key) not in there]
+    for at in range(0, len(left), SENT_AT_ONCE):
+        queues.results.send([_encoder.encode(Pointer(key)) for key in left[at : at + SENT_AT_ONCE]])
+    return len(left)

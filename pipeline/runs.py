@@ -25,6 +25,7 @@ from stages.run import (
     parts_for,
     run_id_of,
 )
+from stages.spread import spread_batch, spread_seconds
 
 _decoder = msgspec.json.Decoder(Run)
 
@@ -39,7 +40,8 @@ RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 class Drop(msgspec.Struct, frozen=True):
     """A keyword file that was dropped: the object's key, what the user calls it, and its options.
 
-    ``version`` of the object, where the storage keeps several; ``refused``: why nothing of it is asked.
+    ``version`` of the object, where the storage keeps several; ``refused``: why nothing of it is asked;
+    ``spread``: how many seconds it should last.
     """
 
     key: str
@@ -48,6 +50,7 @@ class Drop(msgspec.Struct, frozen=True):
     by: RunBy = "here"
     version: str = ""
     refused: str = ""
+    spread: float = 0.0
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -57,6 +60,17 @@ class Given(msgspec.Struct, frozen=True):
     locale: str | None = None
     device: str | None = None
     pages: str | None = None
+    spread: str | None = None
+
+
+def spread_of(given: Given) -> tuple[float, str]:
+    """How many seconds the run should last, 0: nothing is said; and, in a sentence, why that cannot be."""
+    if given.spread is None:
+        return 0.0, ""
+    seconds = spread_seconds(given.spread)
+    if seconds is None:
+        return 0.0, f"{given.spread!r} is no spread; write 90s, 45m, 6h or 2d, up to 30d"
+    return seconds, ""
 
 
 def new_options(
@@ -120,14 +134,20 @@ def is_complete(storage: Storage, run_id: str) -> bool:
 
 
 def unfinished_run_id(
-    bucket: str, name: str, content: str, options: Options, finished: Callable[[str], bool]
+    bucket: str,
+    name: str,
+    content: str,
+    options: Options,
+    finished: Callable[[str], bool],
+    spread: float = 0.0,
 ) -> str:
     """The id of the run to go on with, or of a new one, for the same file, content and options.
 
     ``bucket`` is where it was dropped. The nth drop of the same thing has version n: the first n whose
     run is not complete is meant.
     """
-    asked = digest(content, *map(str, msgspec.structs.astuple(options)), size=8)
+    said = (*msgspec.structs.astuple(options), *([spread] if spread else []))
+    asked = digest(content, *map(str, said), size=8)
     number = 1
     while finished(run_id := run_id_of(bucket, name, f"{asked}.{number}")):
         number += 1
@@ -156,7 +176,7 @@ def freeze_run(
         size=storage.size(drop.key, version=drop.version),
         options=drop.options,
         parts=parts_for(lines),
-        batch_size=batch_size(asked.source.spec.politeness.rate) if asked is not None else 1,
+        batch_size=_batch_size(asked, drop, lines),
         run_date=datetime.fromtimestamp(now, UTC).date().isoformat(),
         created_at=now,
         sources={name: loaded.terms for name, loaded in sources.items()},
@@ -164,10 +184,19 @@ def freeze_run(
         by=drop.by,
         version=drop.version,
         refused=drop.refused,
+        spread=drop.spread,
     )
     if storage.put_new(keys.run(run_id), msgspec.json.encode(run)):
         return run
     return load_run(storage, run_id)
+
+
+def _batch_size(asked: LoadedSource | None, drop: Drop, lines: int) -> int:
+    """Tasks of a batch: fewer where a run is spread, so that its batches come one by one all the time."""
+    size = batch_size(asked.source.spec.politeness.rate) if asked is not None else 1
+    if drop.spread:
+        size = min(size, spread_batch(lines * drop.options.pages, drop.spread))
+    return size
 
 
 def batch_size(rate: float) -> int:

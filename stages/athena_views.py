@@ -11,7 +11,8 @@ import re
 import msgspec
 import orjson
 
-from stages.tables import TABLES
+from stages.measure_views import MEASURE_VIEWS
+from stages.tables import EVERY_TABLE
 from stages.views import ATHENA, VIEWS, View, render
 
 CATALOG = "awsdatacatalog"
@@ -32,9 +33,9 @@ _HIVE_TYPES = {
     "timestamp(6)": "timestamp",
 }
 
-_RELATION = re.compile(
-    rf"\b(FROM|JOIN) ({'|'.join([*(spec.name for spec in TABLES), *(view.name for view in VIEWS)])})\b"
-)
+_NAMES = [one.name for one in (*EVERY_TABLE, *VIEWS, *MEASURE_VIEWS)]
+
+_RELATION = re.compile(rf"\b(FROM|JOIN) ({'|'.join(_NAMES)})\b")
 
 
 class GlueColumn(msgspec.Struct, frozen=True):

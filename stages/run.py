@@ -45,7 +45,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     ``parts`` is K, ``batch_size`` the tasks of a batch; ``run_date`` an ISO day in UTC;
     ``created_at`` seconds since the epoch; ``sources`` the terms of every source known then.
     ``version`` is the object's, where the storage keeps several; ``refused`` says why the file was
-    refused when it was dropped.
+    refused when it was dropped; ``spread`` is how many seconds the run should last, 0 for as few as may be.
     """
 
     v: int = 1
@@ -64,6 +64,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     by: RunBy = "here"
     version: str = ""
     refused: str = ""
+    spread: float = 0.0
 
 
 class ShardTask(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The views over ``pages`` and ``shards``: one definition each, rendered for Athena and for DuckDB.
+"""The views over ``pages``, ``shards`` and ``closings``: one definition each, for Athena and for DuckDB.
 
 They are written in the part of SQL that Trino and DuckDB share; the two things that they spell
 differently, taking a page's results apart and counting them, are slots that a ``Dialect`` fills.
@@ -55,14 +55,15 @@ def render(view: View, dialect: Dialect) -> str:
     return view.template.format(unnested=dialect.unnested, size=dialect.size).strip()
 
 
-def _columns(text: str) -> tuple[Column, ...]:
+def columns(text: str) -> tuple[Column, ...]:
+    """Columns as ``name type, name type``."""
     return tuple(Column(*column.split(" ")) for column in text.replace("\n", " ").split(", "))
 
 
 RESULTS = View(
     "results",
     "a result",
-    _columns(
+    columns(
         "run_id varchar, task_id varchar, run_date date, source varchar, locale varchar, device varchar, "
         "keyword varchar, page integer, rank integer, kind varchar, title varchar, url varchar, "
         "domain varchar, snippet varchar, fetched_at timestamp(6)"
@@ -77,7 +78,7 @@ FROM {unnested}
 LATEST_RANKS = View(
     "latest_ranks",
     "a domain in the latest whole answer to a keyword",
-    _columns(
+    columns(
         "keyword varchar, source varchar, locale varchar, device varchar, domain varchar, rank integer, "
         "url varchar, run_id varchar, run_date date, fetched_at timestamp(6)"
     ),
@@ -87,7 +88,7 @@ LATEST_RANKS = View(
 RANK_CHANGES = View(
     "rank_changes",
     "a domain that ranked for a keyword in a run, in the one before it, or in both",
-    _columns(
+    columns(
         "run_id varchar, run_date date, previous_run_id varchar, previous_run_date date, source varchar, "
         "locale varchar, device varchar, keyword varchar, domain varchar, change varchar, rank integer, "
         "previous_rank integer, url varchar, previous_url varchar"
@@ -98,7 +99,7 @@ RANK_CHANGES = View(
 SHARE_OF_VOICE = View(
     "share_of_voice",
     "a domain's share of a run's organic results, each weighing 1/rank",
-    _columns(
+    columns(
         "run_id varchar, run_date date, source varchar, locale varchar, device varchar, domain varchar, "
         "keywords bigint, results bigint, weight double, share double"
     ),
@@ -108,7 +109,7 @@ SHARE_OF_VOICE = View(
 REFUSALS = View(
     "refusals",
     "a reason for which a source refused pages of a run",
-    _columns(
+    columns(
         "run_id varchar, run_date date, source varchar, reason varchar, pages bigint, keywords bigint, "
         "first_refused_at timestamp(6), last_refused_at timestamp(6)"
     ),
@@ -124,7 +125,7 @@ GROUP BY p.run_id, p.run_date, p.source, p.reason
 DRIFT = View(
     "drift",
     "an hour of a source",
-    _columns(
+    columns(
         "run_date date, source varchar, hour timestamp(6), pages bigint, ok bigint, refused bigint, "
         "failed bigint, unreadable_share double, empty_share double, results bigint, results_a_page double, "
         "no_title_share double, no_url_share double, no_snippet_share double"
@@ -167,10 +168,33 @@ FROM summed AS s
 """,
 )
 
+CLOSURES = View(
+    "closures",
+    "a closure of a source, from its first refusal until it was open again",
+    columns(
+        "source varchar, closed_at timestamp(6), reopened_at timestamp(6), minutes double, reason varchar, "
+        "refusals integer, still_closed boolean"
+    ),
+    # A closure that nobody reopened ends where a later one begins: it was over, and nobody had tried.
+    """
+WITH summed AS (
+  SELECT e.source, e.closed_since AS closed_at,
+         min(CASE WHEN e.event = 'reopened' THEN e.happened_at END) AS reopened_at,
+         min_by(e.reason, e.happened_at) AS reason, max(e.refusals) AS refusals
+  FROM closings AS e
+  GROUP BY e.source, e.closed_since
+)
+SELECT s.source, s.closed_at, s.reopened_at,
+       date_diff('millisecond', s.closed_at, s.reopened_at) / 6e4 AS minutes, s.reason, s.refusals,
+       s.reopened_at IS NULL AND s.closed_at = max(s.closed_at) OVER (PARTITION BY s.source) AS still_closed
+FROM summed AS s
+""",
+)
+
 RUNS = View(
     "runs",
     "a run: the ledger",
-    _columns(
+    columns(
         "run_id varchar, run_date date, file varchar, parts integer, parts_sharded bigint, lines bigint, "
         "kept bigint, rejected bigint, duplicates bigint, tasks bigint, pages bigint, ok bigint, "
         "refused bigint, failed bigint, missing bigint, complete boolean, file_refused varchar, "
@@ -206,5 +230,5 @@ GROUP BY c.run_id, c.run_date
 """,
 )
 
-VIEWS = (RESULTS, LATEST_RANKS, RANK_CHANGES, SHARE_OF_VOICE, REFUSALS, DRIFT, RUNS)
+VIEWS = (RESULTS, LATEST_RANKS, RANK_CHANGES, SHARE_OF_VOICE, REFUSALS, CLOSURES, DRIFT, RUNS)
 """In the order in which they build on each other."""

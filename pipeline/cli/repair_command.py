@@ -36,17 +36,19 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def repair_run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Send again what is pending; 0 also where nothing is."""
-    from pipeline.repair import repair  # noqa: PLC0415  # the formats of files
+    from pipeline.repair import repair, resend_closings  # noqa: PLC0415  # the formats of files
 
     place = open_queued(arguments, settings)
     run = run_named(place, arguments.run)
     tables = open_tables(place)
-    if tables.ledger(run.run_id, run.run_date).complete:
-        mark_complete(place, run)
-        print(f"run {run.run_id} is complete: nothing is missing")
-        return 0
     queues = place.open_queues()
     try:
+        if tables.ledger(run.run_id, run.run_date).complete:
+            mark_complete(place, run)
+            closings = resend_closings(place.storage, tables, queues)
+            also = f"; sent again: {counted(closings, 'closing')}" if closings else ""
+            print(f"run {run.run_id} is complete: nothing is missing{also}")
+            return 0
         done = repair(place, run, tables, queues)
     finally:
         queues.close()
@@ -54,6 +56,7 @@ def repair_run(arguments: argparse.Namespace, settings: Settings) -> int:
         (done.parts, "part", "sharded"),
         (done.batches, "batch", "fetched"),
         (done.staged, "staged object", "committed"),
+        (done.closings, "closing", "committed"),
     )
     told = ", ".join(f"{counted(count, what)} to be {end}" for count, what, end in sent if count)
     print(f"sent again: {told if told else 'nothing'}")

@@ -12,6 +12,7 @@ from pipeline.bootstrap import open_place
 from pipeline.cli.drop import drop_file
 from pipeline.cli.engine_process import practice_base_urls, require_practice_engine
 from pipeline.cli.place import add_lake, folder_of, ready_place
+from pipeline.cli.quota_note import warn_of_quota
 from pipeline.cli.screen import closed_note, ledger_lines, run_progress
 from pipeline.errors import Misuse
 from pipeline.local import run_here
@@ -49,6 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--locale", help="language and country, as in en-US")
     parser.add_argument("--device", choices=DEVICES, help="the device that results are meant for")
     parser.add_argument("--pages", type=int, metavar="N", help="result pages of each keyword (1)")
+    parser.add_argument("--spread", metavar="TIME", help="let the run last so long, as in 90s, 45m, 6h or 2d")
     add_lake(parser)
 
 
@@ -64,7 +66,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         if not arguments.practice:
             require_practice_engine(source)
         pages = str(arguments.pages) if arguments.pages is not None else None
-        given = Given(arguments.source, arguments.locale, arguments.device, pages)
+        given = Given(arguments.source, arguments.locale, arguments.device, pages, arguments.spread)
+        warn_of_quota(arguments.file, given, settings, place.sources)
         frozen = drop_file(arguments.file, given, settings, place, "here", arguments.run_id)
         if is_complete(place.storage, frozen.run_id):
             raise Misuse(f"run {frozen.run_id} is complete; `serpline status {frozen.run_id}` shows it")

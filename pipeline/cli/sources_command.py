@@ -18,6 +18,7 @@ from pipeline.cli.screen import console
 from pipeline.errors import Misuse
 from pipeline.golden import check_case, golden_cases
 from pipeline.http_client import AiohttpClient
+from pipeline.robots import ask_robots
 from pipeline.settings import Settings
 from pipeline.source_files import (
     LoadedSource,
@@ -31,9 +32,13 @@ from pipeline.source_files import (
 from stages.fetch import Done, judge_response, plan_request
 from stages.keywords import normalise, objection
 from stages.records import Batch, Request, Response, Task
+from stages.robots import allowed_by, robots_url
 from stages.run import canonical_locale
 from stages.source import SourceError, parse_source
 from stages.template import mask_secrets
+
+LONGEST_PAUSE = 60.0
+"""Seconds between robots.txt and the question at most."""
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -88,7 +93,7 @@ def show_source(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def try_source(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Ask one question and print the request, the judgement and the rows."""
+    """Ask one question, if robots.txt lets it, and print the request, the judgement and the rows."""
     with ExitStack() as stack:
         base_urls = stack.enter_context(practice_base_urls()) if arguments.practice else {}
         loaded = pick_source(_load(settings, base_urls), arguments.name)
@@ -97,10 +102,12 @@ def try_source(arguments: argparse.Namespace, settings: Settings) -> int:
         if not arguments.practice:
             require_practice_engine(source)
         batch = _batch(arguments, loaded)
-        request = plan_request(
-            batch.tasks[0], batch, source, user_agent(version("serpline"), settings.contact)
-        )
-        response = asyncio.run(_send(request, loaded))
+        agent = user_agent(version("serpline"), settings.contact)
+        request = plan_request(batch.tasks[0], batch, source, agent)
+        objection, response = asyncio.run(_ask(request, loaded, agent))
+    if response is None:
+        print(f"{request.method} {request.url}\nnot asked: {objection}")
+        return 1
     judged = judge_response(batch.tasks[0], source, loaded.extractor, response, time.time())
     _print_exchange(request, response)
     print(f"judged: {_in_words(judged)}")
@@ -151,10 +158,21 @@ def copy_source(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-async def _send(request: Request, loaded: LoadedSource) -> Response:
-    client = AiohttpClient(read_secrets(loaded.source))
+async def _ask(request: Request, loaded: LoadedSource, agent: str) -> tuple[str, Response | None]:
+    """The answer; or why robots.txt forbids to ask, and none."""
+    source = loaded.source
+    client = AiohttpClient(read_secrets(source), private_hosts=source.spec.private_hosts)
     try:
-        return await client.send(request, loaded.source.spec.limits)
+        if source.obeys_robots:
+            robots = await ask_robots(client, source, request.url, agent)
+            where = robots_url(request.url)
+            if robots is None:
+                return f"{where} cannot be read now, which disallows everything (RFC 9309)", None
+            if not allowed_by(robots, agent)(request.url):
+                return f"{where} disallows it, so a run would end this as refused/robots", None
+            # Two requests are two slots of the source's rate.
+            await asyncio.sleep(min(1.0 / source.spec.politeness.rate, LONGEST_PAUSE))
+        return "", await client.send(request, source.spec.limits)
     finally:
         await client.close()
 

@@ -14,9 +14,10 @@ from pipeline import keys
 from pipeline.bootstrap import Place
 from pipeline.cli.drop import content_hash, drop_file
 from pipeline.cli.place import add_broker, open_queued, ready_place
+from pipeline.cli.quota_note import warn_of_quota
 from pipeline.cli.run_command import add_options
 from pipeline.errors import Misuse, PipelineError
-from pipeline.runs import Given
+from pipeline.runs import Given, spread_of
 from pipeline.settings import Settings, bucket_of
 from stages.run import ShardTask, canonical_locale, run_id_of
 
@@ -42,13 +43,17 @@ def submit_file(arguments: argparse.Namespace, settings: Settings) -> int:
     """Hand the file over; prints the run's id."""
     place = open_queued(arguments, settings)
     pages = str(arguments.pages) if arguments.pages is not None else None
-    given = Given(arguments.source, arguments.locale, arguments.device, pages)
+    given = Given(arguments.source, arguments.locale, arguments.device, pages, arguments.spread)
     return hand_over(place, settings, arguments.file, given)
 
 
 def hand_over(place: Place, settings: Settings, path: Path, given: Given) -> int:
     """Make a run of the file, by workers or functions; prints its id."""
     bucket = bucket_of(place.lake)
+    if bucket is not None:
+        # Of other sources that its rows may name, only the deployment knows whether they are there.
+        own = given.source if given.source is not None else settings.source
+        warn_of_quota(path, given, settings, {n: s for n, s in place.sources.items() if n == own})
     run_id = (
         _freeze_and_send(place, settings, path, given)
         if bucket is None
@@ -61,6 +66,7 @@ def hand_over(place: Place, settings: Settings, path: Path, given: Given) -> int
 
 def _freeze_and_send(place: Place, settings: Settings, path: Path, given: Given) -> str:
     place = ready_place(place, given.source if given.source is not None else settings.source, settings)
+    warn_of_quota(path, given, settings, place.sources)
     run = drop_file(path, given, settings, place, "workers")
     queues = place.open_queues()
     try:
@@ -79,7 +85,11 @@ def _drop_on_aws(place: Place, bucket: str, path: Path, given: Given) -> str:
         raise Misuse(f"{given.source!r} is no source's name")
     if given.locale is not None and canonical_locale(given.locale) is None:
         raise Misuse(f"{given.locale!r} is no locale; write language and country, as in en-US")
+    _, objection = spread_of(given)
+    if objection:
+        raise Misuse(objection)
     said = {"source": given.source, "locale": given.locale, "device": given.device, "pages": given.pages}
+    said["spread"] = given.spread
     folders = [f"{name}={value}" for name, value in said.items() if value is not None]
     assert isinstance(place.storage, S3Storage)  # noqa: S101  # a bucket's storage
     key = keys.dropped("/".join([*folders, content_hash(path)]), path.name)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from pipeline.backlog import Room, release
-from pipeline.conducting import conduct
+from pipeline.bootstrap_aws import deployed_source
+from pipeline.closings import tell
+from pipeline.conducting import conduct, shut
 from pipeline.errors import PipelineError
 from pipeline.functions.runtime import Opened, Remaining, open_function
 from pipeline.mappings import LambdaMappings
 from pipeline.queues.names import Queues
+from pipeline.storage.s3 import S3Storage
 
 Action = Callable[[Mapping[str, Any], Remaining], Any]
 
@@ -20,11 +24,13 @@ def open_conduct() -> tuple[Opened, dict[str, Action]]:
     opened = open_function("conduct", with_sources=False)
     queues = opened.place.open_queues()
 
+    rooms: dict[str, Room] = {}
+
     def look(_event: Mapping[str, Any], remaining: Remaining) -> Any:
         seen: dict[str, dict[str, Any]] = {source: {} for source in opened.settings.mappings}
         failed: PipelineError | None = None
         # Closing what refuses comes first, for every source; a long backlog takes what time is left.
-        for step in (_conducted, _released):
+        for step in (_conducted, partial(_released, rooms)):
             for source, told in seen.items():
                 try:
                     told.update(step(opened, queues, source, remaining))
@@ -39,7 +45,7 @@ def open_conduct() -> tuple[Opened, dict[str, Action]]:
     return opened, {"conduct": look}
 
 
-def _conducted(opened: Opened, _queues: Queues, source: str, _remaining: Remaining) -> dict[str, Any]:
+def _conducted(opened: Opened, queues: Queues, source: str, _remaining: Remaining) -> dict[str, Any]:
     place, settings = opened.place, opened.settings
     state = place.pacer.state(source)
     done = conduct(
@@ -51,15 +57,28 @@ def _conducted(opened: Opened, _queues: Queues, source: str, _remaining: Remaini
         now=place.clock(),
         lane_seconds=settings.lane_minutes * 60,
     )
-    opened.metrics.of(source).add("closed", float(bool(state.closed_since)))
+    opened.metrics.of(source).add("closed", shut(state, place.clock()))
+    # What a function closed or reopened and did not live to tell.
+    tell(source, state.untold, place.pacer, place.storage, queues.results, opened.log)
     closed = state.reason if state.closed_since else ""
     return {"lane": done.lane, "working": done.working, "switched": done.switched, "closed": closed}
 
 
-def _released(opened: Opened, queues: Queues, source: str, remaining: Remaining) -> dict[str, Any]:
-    place, settings = opened.place, opened.settings
-    room = Room(settings.terms[source].rate, settings.horizon)
-    released = release(place.storage, queues, source, room, lambda: place.clock() > remaining.until())
+def _released(
+    rooms: dict[str, Room], opened: Opened, queues: Queues, source: str, remaining: Remaining
+) -> dict[str, Any]:
+    place = opened.place
+    if source not in rooms:
+        rooms[source] = _room(opened, source)
+    room = rooms[source]
+    released = release(
+        place.storage,
+        queues,
+        source,
+        room,
+        lambda: place.clock() > remaining.until(),
+        now=place.clock(),
+    )
     depth = queues.fetch(source).depth()
     metrics = opened.metrics.of(source)
     metrics.add("queue_depth", depth.waiting + depth.in_flight)
@@ -69,3 +88,11 @@ def _released(opened: Opened, queues: Queues, source: str, remaining: Remaining)
         "released": released.tasks,
         "backlog": released.tasks_left,
     }
+
+
+def _room(opened: Opened, source: str) -> Room:
+    """The room of a source: its file knows the quota. A wrong file keeps its own source's backlog alone."""
+    assert isinstance(opened.place.storage, S3Storage)  # noqa: S101  # a bucket's storage
+    found = deployed_source(opened.settings, opened.place.storage, source)
+    terms = found.source.spec.politeness
+    return Room(terms.rate, opened.settings.horizon, terms.quota)

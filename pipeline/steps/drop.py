@@ -16,7 +16,17 @@ import msgspec
 from pipeline import keys
 from pipeline.errors import Permanent, PipelineError
 from pipeline.queues.names import Queues
-from pipeline.runs import RUN_ID, Drop, Given, find_run, freeze_run, is_complete, lines_of, new_options
+from pipeline.runs import (
+    RUN_ID,
+    Drop,
+    Given,
+    find_run,
+    freeze_run,
+    is_complete,
+    lines_of,
+    new_options,
+    spread_of,
+)
 from pipeline.source_files import LoadedSource
 from pipeline.steps.shard import ShardStep, names_part
 from pipeline.storage.protocol import Storage
@@ -75,6 +85,7 @@ class _Scheduled(msgspec.Struct, frozen=True):
     locale: str | None = None
     device: str | None = None
     pages: int | None = None
+    spread: str | None = None
 
 
 class _Direct(msgspec.Struct, frozen=True):
@@ -84,6 +95,7 @@ class _Direct(msgspec.Struct, frozen=True):
     locale: str | None = None
     device: str | None = None
     pages: int | None = None
+    spread: str | None = None
 
 
 class DropStep:
@@ -180,17 +192,20 @@ class DropStep:
         pinned = version if version is not None else self._storage.version_of(key)
         name = key.rpartition("/")[2]
         options, objection = new_options(given, self._sources, self._terms.source, self._terms.device)
+        spread, wrong = spread_of(given)
+        objection = objection if objection else wrong
         lines = 0
         if not objection:
             try:
                 lines = lines_of(self._storage, key, pinned)
-                objection = self._too_large(lines)
+                # A spread run's file is read twice.
+                objection = self._too_large(lines, self._terms.longest / (2 if spread else 1))
             except Malformed as error:
                 objection = f"{name}: {error}"
         run = freeze_run(
             self._storage,
             run_id,
-            Drop(key, name, options, "workers", pinned, objection),
+            Drop(key, name, options, "workers", pinned, objection, spread),
             lines=lines,
             sources=self._sources,
             clock=self._clock,
@@ -198,10 +213,10 @@ class DropStep:
         self._log.info("run frozen", run_id=run_id, key=key, parts=run.parts, refused=run.refused)
         return run
 
-    def _too_large(self, lines: int) -> str:
-        if lines <= LINES_A_SECOND * self._terms.longest:
+    def _too_large(self, lines: int, longest: float) -> str:
+        if lines <= LINES_A_SECOND * longest:
             return ""
-        most = int(LINES_A_SECOND * self._terms.longest)
+        most = int(LINES_A_SECOND * longest)
         return (
             f"about {lines:,} lines: each part reads the whole file, and a function has time for {most:,}; "
             "split the file"
@@ -242,7 +257,7 @@ class KeywordsStep:
 
 def _given(message: _Scheduled | _Direct) -> Given:
     pages = str(message.pages) if message.pages is not None else None
-    return Given(source=message.source, locale=message.locale, device=message.device, pages=pages)
+    return Given(message.source, message.locale, message.device, pages, message.spread)
 
 
 def _as(kind: type[_Kind], message: dict[str, Any]) -> _Kind:

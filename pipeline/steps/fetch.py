@@ -11,7 +11,8 @@ import msgspec
 from structlog.contextvars import bound_contextvars
 
 from pipeline import keys
-from pipeline.errors import Permanent, Unreadable
+from pipeline.closings import tell
+from pipeline.errors import Permanent, PipelineError, Unreadable
 from pipeline.metrics import Metrics
 from pipeline.queues.names import Queues
 from pipeline.queues.protocol import MAX_DELAY
@@ -80,8 +81,9 @@ class FetchStep:
         staged = self._storage.find(key)
         if staged is None and key not in self._unstored:
             said = self._controls.said(batch.run_id) if self._controls is not None else ""
-            if said == "paused":
-                self._wait(batch, PAUSED_WAIT)
+            early = batch.not_before - self._retriever.clock()
+            if said == "paused" or (early > 0 and not said):
+                self._wait(batch, PAUSED_WAIT if said else early)
                 return
             retrieved = cancelled(batch, self._retriever.clock()) if said == "cancelled" else self._ask(batch)
             if retrieved.refusals:
@@ -100,9 +102,26 @@ class FetchStep:
 
     def _ask(self, batch: Batch) -> Retrieved:
         started = self._retriever.clock()
-        return self._runner.run(
-            retrieve(batch, self._retriever, lambda: self._deadline(started)), context=copy_context()
-        )
+        pacer = self._retriever.pacer.asking_for(batch.run_id, self._lane)
+        retriever = msgspec.structs.replace(self._retriever, pacer=pacer)
+        try:
+            return self._runner.run(
+                retrieve(batch, retriever, lambda: self._deadline(started)), context=copy_context()
+            )
+        finally:
+            self.tell(batch.source)
+
+    def tell(self, source: str, *, look: bool = False) -> None:
+        """Tell what happened to the source as a whole, if anything did; ``look`` for what others left untold.
+
+        What cannot be told now is told by whoever meets it next, so that no batch waits for it.
+        """
+        pacer = self._retriever.pacer
+        try:
+            events = pacer.state(source).untold if look else pacer.untold(source)
+            tell(source, events, pacer, self._storage, self._queues.results, self._log)
+        except PipelineError as error:
+            self._log.warning("a closing is told later", source=source, error=str(error))
 
     def _stage(self, key: str) -> bytes:
         """Write the staged object; where another delivery was first, give its object instead."""

@@ -14,6 +14,7 @@ from pipeline.metrics import Metrics
 from pipeline.queues.names import Queues
 from pipeline.queues.protocol import Queue
 from pipeline.runs import load_run
+from pipeline.spreading import timed
 from pipeline.storage.protocol import Storage
 from stages.keywords import NORMALISER
 from stages.records import Batch, Malformed, Pointer
@@ -126,7 +127,7 @@ class ShardStep:
         waiting: dict[str, list[Batch]] = {}
         read = 0
         try:
-            for event in shard(stream, run, part):
+            for event in timed(self._storage, run, part, shard(stream, run, part)):
                 if isinstance(event, Reject):
                     rejects.write(_encoder.encode(event) + b"\n")
                 elif isinstance(event, Batch):

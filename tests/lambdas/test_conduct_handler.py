@@ -16,7 +16,10 @@ from pipeline import keys
 from pipeline.errors import Misuse, PipelineError
 from pipeline.functions.conduct import open_conduct
 from pipeline.functions.runtime import action_function
+from pipeline.source_files import shipped_files
+from stages.closings import noted
 from stages.pace import PaceState
+from stages.staged import decode_closing
 from tests.lambdas.kit import (
     FETCH,
     OTHER,
@@ -54,9 +57,11 @@ def working(*mappings: str) -> list[bool]:
     return [client.get_event_source_mapping(UUID=uuid)["State"] == "Enabled" for uuid in mappings]
 
 
-def close_source(account: Account, source: str, seconds: float) -> None:
+def close_source(account: Account, source: str, seconds: float, *, untold: bool = False) -> None:
     now = time.time()
     state = PaceState(closed_since=now, closed_until=now + seconds, refusals=1, reason="captcha")
+    if untold:
+        state = noted(PaceState(), state, source, now)
     boto3.client("dynamodb").put_item(
         TableName="serpline-pace",
         Item={
@@ -105,8 +110,37 @@ def test_conduct_lets_one_sources_trouble_keep_no_other_waiting(account: Account
     assert API in out
 
 
+def test_conduct_tells_what_a_function_closed_and_did_not_live_to_tell(account: Account, said: Said):
+    """From the stored state: a staged row and its pointer, once however often it looks."""
+    account.set("MAPPINGS", json.dumps({API: [mapping_of("serpline-results", 0)]}))
+    close_source(account, API, 60.0, untold=True)
+    for _ in range(2):
+        action_function(open_conduct)({"action": "conduct"}, Context(60))
+    [body] = account.drawn("serpline-results")
+    row = decode_closing(account.storage.get(msgspec.json.decode(body)["key"]))
+    assert (row.source, row.event, row.reason) == (API, "closed", "captcha")
+    assert said()[1].count("source closed") == 1
+
+
 @pytest.mark.parametrize("event", [{}, None, {"action": "dance"}, {"Records": []}, "conduct"])
 def test_an_action_that_is_none_is_misuse_that_names_those_there_are(account: Account, event: Any):
     assert account is not None
     with pytest.raises(Misuse, match="an event with action conduct"):
         action_function(open_conduct)(event, Context())
+
+
+def test_conduct_releases_no_more_than_a_quota_reaches(account: Account, said: Said):
+    """The file in the bucket says how much a day: a quarter of that in six hours, whatever the rate is."""
+    account.set("MAPPINGS", json.dumps({API: [mapping_of("serpline-results", 0)]}))
+    text = shipped_files()[f"{API}.toml"][0]
+    account.storage.put(
+        keys.own_source(API), text.replace("[politeness]\n", "[politeness]\nquota = 40\n").encode()
+    )
+    run = make_run("keywords/k.txt")
+    folder = keys.backlog_of(API, run.created_at, run.run_id)
+    for number in range(1, 31):
+        body = batch_body(make_batch(["a"], batch_no=number)) + b"\n"
+        account.storage.put(keys.backlog_chunk(folder, 0, number, 1), body)
+    answer = action_function(open_conduct)({"action": "conduct"}, Context(60))
+    assert (answer[API]["released"], answer[API]["backlog"]) == (10, 20)
+    assert said is not None

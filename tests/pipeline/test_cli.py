@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from pipeline.cli.main import main
+from pipeline.practice.faults import Fault
 from pipeline.practice.server import PracticeEngine
 from tests.pipeline.test_local import own_sources
 
@@ -106,6 +107,45 @@ def test_sources_try_shows_request_judgement_and_rows_and_stores_nothing(serplin
     assert "https://docs.python.example/" in out
     assert len(engine.arrivals) == 1
     assert not (tmp_path / "lake").exists()
+
+
+def test_a_spread_run_lasts_as_long_as_was_said(serpline, tmp_path: Path, engine: PracticeEngine):
+    """The real run of one machine: thirty requests over three seconds, and the ledger is complete."""
+    path = tmp_path / "list.txt"
+    path.write_text("\n".join(f"spread {number}" for number in range(30)))
+    code, out, _ = serpline("run", str(path), "--spread", "3s", "--run-id", "first")
+    assert code == 0, out
+    moments = sorted(one.at for one in engine.arrivals)
+    assert len(moments) == 30
+    assert 2.0 <= moments[-1] - moments[0] <= 5.0
+    assert serpline("run", str(path), "--spread", "soon")[0] == 2
+    code, _, err = serpline("run", str(path), "--run-id", "first")
+    assert code == 2
+    assert "with other options" in err
+
+
+@pytest.mark.parametrize(
+    ("robots", "said", "asked"),
+    [
+        ("User-agent: *\nDisallow: /search", "robots.txt disallows it", 0),
+        ("", "robots.txt cannot be read now", 0),
+        ("User-agent: *\nDisallow: /private", "judged: ok", 1),
+    ],
+)
+def test_sources_try_obeys_robots_txt(
+    serpline, tmp_path: Path, engine: PracticeEngine, robots: str, said: str, asked: int
+):
+    """A page is asked where robots.txt lets it; not where that disallows it or cannot say anything."""
+    own_sources(tmp_path / "sources", engine.base_url, robots="true")
+    if robots:
+        engine.set_robots(robots)
+    else:
+        engine.set_faults([Fault("unavailable", 1.0, paths=("/robots.txt",))])
+    code, out, _ = serpline("sources", "try", "practice_page", "json dumps")
+    assert code == 1 - asked
+    assert "GET http://127.0.0.1" in out
+    assert said in out
+    assert len([one for one in engine.arrivals if one.path == "/search"]) == asked
 
 
 def test_sources_list_and_show(serpline):

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from pipeline import keys
-from pipeline.conducting import CLOSED_LONG, Conducted, Turn, conduct, may_work, next_turn
+from pipeline.conducting import CLOSED_LONG, Conducted, Turn, conduct, may_work, next_turn, shut
 from pipeline.storage.folder import FolderStorage
 from stages.pace import PaceState
 from tests.pipeline.kit import Clock
@@ -179,3 +179,41 @@ def test_a_source_closed_for_days_is_listened_to_so_that_no_message_expires(benc
             closed_since=bench.clock() - days * 86_400, closed_until=bench.clock() + 30 * 86_400
         )
         assert may_work(state, bench.clock()) is listens
+
+
+@pytest.mark.parametrize("what", ["spent_until", "held_until"])
+def test_a_source_without_quota_or_with_nothing_left_is_not_listened_to(bench: Bench, what: str):
+    """Until two minutes before it may be asked again; it is open all the while, so lanes take their turns."""
+    state = PaceState(**{what: bench.clock() + 3_600})
+    assert not may_work(state, bench.clock())
+    assert not bench.look(state).working
+    assert bench.mappings.on == set()
+    bench.clock.now += 3_600 - CLOSED_LONG
+    assert bench.look(state).working
+    assert bench.mappings.on == {LANES[1]}
+    assert may_work(state, bench.clock() + 86_400)
+
+
+def test_a_quota_is_waited_for_also_where_a_source_was_closed_for_days():
+    """Closed for so long it would be listened to, but a request could not be made all the same."""
+    now = 1.8e9
+    state = PaceState(closed_since=now - 4 * 86_400, closed_until=now - 60, spent_until=now + 7_200)
+    assert not may_work(state, now)
+    assert may_work(state, now + 7_200 - CLOSED_LONG)
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (OPEN, 0.0),
+        (PaceState(closed_since=5.0, spent_until=1e12), 1.0),
+        (PaceState(spent_until=101.0), 0.5),
+        (PaceState(held_until=101.0), 0.5),
+        (PaceState(spent_until=100.0, held_until=99.0), 0.0),
+    ],
+)
+def test_a_spent_quota_is_neither_a_refusal_nor_a_stall(state: PaceState, told: float):
+    """The alarm of refusals begins at 1; the one of tasks that nobody asks for is silent above 0."""
+    assert shut(state, 100.0) == told
+    alarms = (Path(__file__).parents[2] / "infra" / "terraform" / "alarms.tf").read_text()
+    assert "SUM([closed, zero]) == 0 AND" in alarms

@@ -82,11 +82,13 @@ def test_submit_prints_the_id_that_the_event_gives_the_run(serpline: Serpline, t
     """The file is dropped with its options in the key; the drop that S3 announces is that very run."""
     path = tmp_path / name
     path.write_text("keyword\njson dumps\n")
-    code, out, err = serpline("submit", path, "--source", API, "--locale", "de-DE", "--pages", "2")
+    code, out, err = serpline(
+        "submit", path, "--source", API, "--locale", "de-DE", "--pages", "2", "--spread", "6h"
+    )
     assert code == 0, err
     [version] = boto3.client("s3").list_object_versions(Bucket=BUCKET)["Versions"]
     key = version["Key"]
-    assert key.startswith(f"keywords/source={API}/locale=de-DE/pages=2/")
+    assert key.startswith(f"keywords/source={API}/locale=de-DE/pages=2/spread=6h/")
     assert key.endswith(f"/{name}")
     step = DropStep(
         storage(), load_sources(None), DropTerms(BUCKET, "practice_page", "desktop"), lambda: 1.8e9, LOG
@@ -95,6 +97,8 @@ def test_submit_prints_the_id_that_the_event_gives_the_run(serpline: Serpline, t
     assert out == f"{run.run_id}\n"
     assert f"`serpline status {run.run_id}" in err
     assert (run.refused, run.options.source, run.options.locale, run.options.pages) == ("", API, "de-DE", 2)
+    assert run.spread == 21_600.0
+    assert serpline("submit", path, "--spread", "a while")[0] == 2
     # The same file once more is a run of its own.
     assert serpline("submit", path)[1] not in ("", out)
 

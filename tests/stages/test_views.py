@@ -76,6 +76,25 @@ def test_refusals_count_what_ended_refused(lake: Lake) -> None:
     ]
 
 
+def test_closures_last_from_the_first_refusal_until_the_source_was_open_again(lake: Lake) -> None:
+    """One row a closure, however often it was prolonged; only a source's latest is still closed."""
+    sql = "SELECT * FROM closures ORDER BY source, closed_at"
+    assert _rows(lake, sql) == [
+        ("alpha", _at("2026-07-02T23:58:00"), _at("2026-07-03T00:01:30"), 3.5, "http_429", 2, False),
+        ("alpha", _at("2026-07-03T09:00:00"), None, None, "http_403", 1, False),
+        ("alpha", _at("2026-07-03T12:00:00"), None, None, "http_503", 1, True),
+        (
+            "beta",
+            _at("2026-07-03T10:00:00"),
+            _at("2026-07-03T10:00:15"),
+            0.25,
+            "robots_unreachable",
+            1,
+            False,
+        ),
+    ]
+
+
 def test_drift_shows_hours_with_unreadable_pages_and_missing_fields(lake: Lake) -> None:
     """Shares are NULL where there is nothing to have a share of."""
     sql = (
@@ -143,6 +162,7 @@ def test_runs_in_which_nothing_was_found_behave(tmp_path: Path) -> None:
         "rank_changes": 0,
         "share_of_voice": 0,
         "refusals": 0,
+        "closures": 0,
         "drift": 2,
         "runs": 2,
     }
@@ -185,6 +205,7 @@ def test_athena_takes_results_apart_in_the_order_of_the_table() -> None:
         ("results", ("run_date", "source")),
         ("share_of_voice", ("run_date", "source")),
         ("refusals", ("run_date", "source")),
+        ("closures", ("source",)),
         ("drift", ("run_date", "source")),
         ("runs", ("run_date",)),
         ("latest_ranks", ("source",)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -86,6 +86,71 @@ class FakeAthena:
     def stop_query_execution(self, **asked: Any) -> Any:
         self.asked.append(("stop", asked))
         return {}
+
+    def clients(self) -> Any:
+        """What ``aws_clients`` gives, with this as Athena."""
+        return SimpleNamespace(athena=self)
+
+
+class FakeWorkgroup:
+    """A workgroup that runs whole statements: each looks ``slow`` times as if it ran, then ends.
+
+    ``ends`` gives, for a statement, the reasons for which it fails one after the other; then it succeeds.
+    ``happens`` is called with each statement that ends well.
+    """
+
+    exceptions = _EXCEPTIONS
+
+    def __init__(
+        self,
+        ends: Callable[[str], Sequence[str]] = lambda _statement: (),
+        happens: Callable[[str], None] = lambda _statement: None,
+        slow: int = 1,
+    ) -> None:
+        self.ran: list[str] = []
+        self.workgroups: set[str] = set()
+        self.happens = happens
+        self.now = 0.0
+        self._ends = ends
+        self._slow = slow
+        self._left: dict[str, list[str]] = {}
+        self._known: list[dict[str, Any]] = []
+        self._looks: dict[str, int] = {}
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def clock(self) -> float:
+        return self.now
+
+    def start_query_execution(self, **asked: Any) -> Any:
+        sql, query_id = asked["QueryString"], f"query-{len(self._known)}"
+        self.ran.append(sql)
+        self.workgroups.add(asked["WorkGroup"])
+        self._known.append({**state("RUNNING", read=10 << 20), "QueryExecutionId": query_id, "Query": sql})
+        self._looks[query_id] = self._slow
+        return {"QueryExecutionId": query_id}
+
+    def get_query_execution(self, **asked: Any) -> Any:
+        known = next(one for one in self._known if one["QueryExecutionId"] == asked["QueryExecutionId"])
+        left = self._looks[known["QueryExecutionId"]]
+        self._looks[known["QueryExecutionId"]] = left - 1
+        if left == 0:
+            reasons = self._left.setdefault(known["Query"], list(self._ends(known["Query"])))
+            known["Status"] = {"State": "SUCCEEDED"}
+            if reasons:
+                known["Status"] = {"State": "FAILED", "StateChangeReason": reasons.pop(0)}
+            else:
+                self.happens(known["Query"])
+        return {"QueryExecution": known}
+
+    def list_query_executions(self, **asked: Any) -> Any:
+        newest = [one["QueryExecutionId"] for one in reversed(self._known)]
+        return {"QueryExecutionIds": newest[: asked["MaxResults"]]}
+
+    def batch_get_query_execution(self, **asked: Any) -> Any:
+        wanted = asked["QueryExecutionIds"]
+        return {"QueryExecutions": [one for one in self._known if one["QueryExecutionId"] in wanted]}
 
     def clients(self) -> Any:
         """What ``aws_clients`` gives, with this as Athena."""

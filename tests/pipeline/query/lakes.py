@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.catalog import Tables
 from pipeline.iceberg import open_folder_catalog
-from stages.records import Batch, Page, Result, Task
+from stages.records import Batch, Closing, Page, Result, Task
 from stages.shard import ShardRow
 from stages.staged import Staged, decode_staged, encode_staged
 
@@ -71,14 +71,52 @@ def shard_row(run_id: str, part: int = 0, parts: int = 1, *, tasks: int = 0, **c
     return ShardRow(run_id, DAYS[run_id], f"{run_id}.csv", part, parts, tasks=tasks, **counts)  # type: ignore[arg-type]
 
 
-def write(folder: Path, batches: list[Staged], rows: list[ShardRow] | None = None) -> Path:
-    """Commit batches, each into a file of its own, and shard rows; gives the lake's folder."""
+def seconds(at: str) -> float:
+    """A moment (ISO, UTC) in seconds since the epoch."""
+    return datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp()
+
+
+def closed(at: str, until: str, reason: str, *, since: str = "", refusals: int = 1) -> Closing:
+    """Source alpha closed until a moment, for the first time or since one before."""
+    return Closing(
+        id=f"closed {at}",
+        source="alpha",
+        event="closed",
+        happened_at=seconds(at),
+        closed_since=seconds(since if since else at),
+        closed_until=seconds(until),
+        reason=reason,
+        refusals=refusals,
+    )
+
+
+def reopened(at: str, since: str, reason: str, source: str = "alpha", refusals: int = 1) -> Closing:
+    """A source open again that was closed since a moment."""
+    return Closing(
+        id=f"reopened {source} {at}",
+        source=source,
+        event="reopened",
+        happened_at=seconds(at),
+        closed_since=seconds(since),
+        reason=reason,
+        refusals=refusals,
+    )
+
+
+def write(
+    folder: Path,
+    batches: list[Staged],
+    rows: list[ShardRow] | None = None,
+    closings: list[Closing] | None = None,
+) -> Path:
+    """Commit batches, each into a file of its own, shard rows and closings; gives the lake's folder."""
     with closing(open_folder_catalog(folder)) as catalog:
         tables = Tables(catalog)
         tables.create()
         for one in batches:
             tables.append_pages([one])
         tables.append_shards(rows if rows is not None else [])
+        tables.append_closings(closings if closings is not None else [])
     return folder
 
 
@@ -141,4 +179,15 @@ def small(folder: Path) -> Path:
         shard_row(THIRD, tasks=6, lines=5, kept=5),
         shard_row(REFUSED_FILE, refused="not UTF-8"),
     ]
-    return write(folder, [first, second, third, elsewhere], rows)
+    closings = [
+        # Refused twice in a row, over midnight; then forgotten; then refused again and still closed.
+        closed("2026-07-02T23:58:00", "2026-07-02T23:59:00", "http_429"),
+        closed(
+            "2026-07-02T23:59:00", "2026-07-03T00:01:00", "captcha", since="2026-07-02T23:58:00", refusals=2
+        ),
+        reopened("2026-07-03T00:01:30", "2026-07-02T23:58:00", "captcha", refusals=2),
+        closed("2026-07-03T09:00:00", "2026-07-03T09:01:00", "http_403"),
+        closed("2026-07-03T12:00:00", "2026-07-03T13:00:00", "http_503"),
+        reopened("2026-07-03T10:00:15", "2026-07-03T10:00:00", "robots_unreachable", source="beta"),
+    ]
+    return write(folder, [first, second, third, elsewhere], rows, closings)

@@ -180,6 +180,8 @@ def test_reading_statements_of_every_shape(lake: Lake, sql: str) -> None:
 def test_show_and_describe(lake: Lake) -> None:
     """Athena's own ways to look around: tables with the views, views alone, columns with types."""
     every = [
+        ("closings",),
+        ("closures",),
         ("drift",),
         ("latest_ranks",),
         ("pages",),
@@ -192,7 +194,9 @@ def test_show_and_describe(lake: Lake) -> None:
     ]
     assert _rows(lake, "SHOW TABLES") == every
     assert _rows(lake, "show tables in serpline;") == every
-    assert _rows(lake, "SHOW VIEWS") == [row for row in every if row[0] not in ("pages", "shards")]
+    assert _rows(lake, "SHOW VIEWS") == [
+        row for row in every if row[0] not in ("closings", "pages", "shards")
+    ]
     for sql in (
         "DESCRIBE refusals",
         "desc serpline.refusals",

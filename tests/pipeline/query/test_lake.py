@@ -153,8 +153,19 @@ def test_an_empty_lake_has_empty_tables_of_the_right_columns(tmp_path: Path) -> 
         assert types["run_date"] == "date"
         assert types["fetched_at"] == "timestamp"
         assert types["results"].startswith("struct(rank integer")
-        for name in ("pages", "shards", *(view.name for view in VIEWS)):
+        for name in ("pages", "shards", "closings", *(view.name for view in VIEWS)):
             assert _rows(lake, f"SELECT * FROM {name}") == []  # noqa: S608  # our names
+
+
+def test_a_lake_of_an_older_serpline_is_asked_as_before(tmp_path: Path) -> None:
+    """A table that came later is empty until something runs in the lake again; what is there is answered."""
+    folder = lakes.small(tmp_path / "lake")
+    with closing(open_folder_catalog(folder)) as catalog:
+        catalog.drop_table((catalog.name, "closings"))
+    with Lake(folder) as lake:
+        assert _rows(lake, "SELECT * FROM closings") == []
+        assert _rows(lake, "SELECT * FROM closures") == []
+        assert _rows(lake, "SELECT count(*) FROM runs") == [(4,)]
 
 
 def test_only_the_current_snapshot_is_read(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def _rows(lake: Lake, sql: str) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize(
     ("sql", "told"),
     [
-        ("SELECT * FROM nope", "no table 'nope' here; there are drift, latest_ranks, pages"),
+        ("SELECT * FROM nope", "no table 'nope' here; there are closings, closures, drift"),
         ("SELECT * FROM runs JOIN a.b.c ON TRUE", "no table 'a.b.c' here"),
         ("DESCRIBE nope", "no table 'nope' here"),
         ("SELECT keywrd FROM pages", '"keywrd" not found .*"keyword"'),

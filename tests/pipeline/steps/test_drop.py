@@ -11,6 +11,7 @@ from pipeline import keys
 from pipeline.errors import ObjectMissing, Permanent, StorageUnavailable
 from pipeline.runs import finish_run
 from pipeline.steps.drop import LINES_A_SECOND
+from stages.records import Batch
 from stages.run import LINES_A_PART, Options, parts_for
 from tests.pipeline.kit import API
 from tests.pipeline.steps.drop_kit import BUCKET, Bench, message, notification, record
@@ -138,6 +139,16 @@ def test_folders_name_the_options(bench: Bench):
     assert bench.keywords() == ["one", "one"]
 
 
+def test_a_folder_says_how_long_a_run_lasts(bench: Bench):
+    """Frozen with the run: its batches are small, and each has its moment within the spread."""
+    key = f"keywords/source={API}/spread=1h/k.txt"
+    bench(notification(record(key, bench.storage.drop(key, b"\n".join(b"k%d" % at for at in range(60))))))
+    [run] = bench.runs()
+    assert (run.spread, run.batch_size, run.refused) == (3_600.0, 1, "")
+    moments = [batch.not_before - run.created_at for batch in bench.sent("fetch", Batch)]
+    assert moments == pytest.approx([minute * 60.0 for minute in range(60)])
+
+
 @pytest.mark.parametrize(
     ("folders", "sentence"),
     [
@@ -147,6 +158,7 @@ def test_folders_name_the_options(bench: Bench):
         ("pages=many", f"pages must be 1 to 10 for source {API}"),
         ("pages=0", f"pages must be 1 to 10 for source {API}"),
         ("pages=11", f"pages must be 1 to 10 for source {API}"),
+        ("spread=soon", "'soon' is no spread; write 90s, 45m, 6h or 2d, up to 30d"),
     ],
 )
 def test_wrong_options_refuse_the_file_in_a_sentence(bench: Bench, folders: str, sentence: str):

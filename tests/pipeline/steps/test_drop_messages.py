@@ -57,6 +57,17 @@ def test_keywords_by_themselves_are_a_run_and_twice_the_same(bench: Bench):
     assert len(bench.runs()) == 3
 
 
+def test_messages_say_how_long_their_runs_last(bench: Bench):
+    """A schedule and a list of keywords, as a folder does; a spread that is none refuses the run."""
+    bench.storage.drop("lists/daily.txt", b"one\n")
+    bench(message(key="lists/daily.txt", drop="2026-11-23T06:00:00Z", spread="90m"))
+    bench(message(run_id="mine", keywords=["x"], spread="2d"))
+    bench(message(run_id="wrong", keywords=["x"], spread="2 weeks"))
+    assert sorted(run.spread for run in bench.runs()) == [0.0, 5_400.0, 2 * 86_400.0]
+    assert load_run(bench.storage, "mine").spread == 2 * 86_400.0
+    assert load_run(bench.storage, "wrong").refused.startswith("'2 weeks' is no spread")
+
+
 def test_a_run_id_is_good_for_one_list_of_keywords(bench: Bench):
     """Other keywords under the same id would be lost: they are refused, loudly."""
     bench(message(run_id="mine", keywords=["a"]))

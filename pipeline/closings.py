@@ -1,0 +1,46 @@
+"""Closings told: each closing and reopening of a source one line of the log and one row, over the fleet.
+
+The state of a source holds what nobody told yet. Whoever meets it there tells it: writes the row at a key
+that follows from what happened, sends its pointer, and takes it out of the state. A death at any point
+has it told again, which changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from pipeline import keys
+from pipeline.pacers.pacer import Pacer
+from pipeline.queues.protocol import Queue
+from pipeline.storage.protocol import Storage
+from stages.records import Closing, Pointer
+from stages.staged import encode_closing
+
+_encoder = msgspec.json.Encoder()
+
+
+def tell(
+    source: str, events: Sequence[Closing], pacer: Pacer, storage: Storage, results: Queue, log: Any
+) -> None:
+    """Tell what happened to a source, in its order. Raises what storage, queue and pacer raise."""
+    for event in events:
+        key = keys.staged_closing(source, event.id)
+        first = storage.put_new(key, encode_closing(event))
+        results.send([_encoder.encode(Pointer(key))])
+        if first:
+            _log(event, log)
+    if events:
+        pacer.told(source, events)
+
+
+def _log(event: Closing, log: Any) -> None:
+    words = {"source": event.source, "reason": event.reason, "refusals": event.refusals}
+    if event.event == "closed":
+        until = round(event.closed_until or event.happened_at, 1)
+        log.warning("source closed", closed_until=until, **words)
+    else:
+        minutes = round((event.happened_at - event.closed_since) / 60, 1)
+        log.info("source open again", minutes=minutes, **words)
