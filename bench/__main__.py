@@ -12,10 +12,17 @@ from rich.console import Console
 from bench.aggregating import bench_aggregate
 from bench.cold_start import NAMES as COLD_STARTS
 from bench.cold_start import bench_cold_start
+from bench.committing import NAMES as COMMITS
+from bench.committing import bench_commits
 from bench.figures import Failed, Figure, figures_table, write_figures
 from bench.lookup import bench_lookup
+from bench.lookups_by_size import HUGE as HUGE_PARTITION
+from bench.lookups_by_size import SIZES, bench_huge_lookups, bench_lookups
+from bench.lookups_by_size import names as lookup_names
 from bench.pages import bench_json, bench_pages
 from bench.process import BUILD
+from bench.reading import NAMES as READS
+from bench.reading import bench_reading
 from bench.sharding import bench_bucket, bench_huge, bench_shard
 
 Benchmark = Callable[[float, int, Collection[str]], Iterator[Figure]]
@@ -41,18 +48,21 @@ BENCHMARKS: tuple[tuple[Benchmark, tuple[str, ...]], ...] = (
     ),
     (bench_aggregate, ("aggregate_results_per_second", "aggregate_peak_megabytes")),
     (bench_lookup, ("lookup_megabytes",)),
+    (bench_lookups, lookup_names(SIZES)),
+    (bench_commits, COMMITS),
+    (bench_reading, READS),
     (bench_cold_start, COLD_STARTS),
 )
-HUGE: tuple[Benchmark, tuple[str, ...]] = (
-    bench_huge,
-    ("shard_huge_lines_per_second", "shard_huge_peak_megabytes"),
+HUGE: tuple[tuple[Benchmark, tuple[str, ...]], ...] = (
+    (bench_huge, ("shard_huge_lines_per_second", "shard_huge_peak_megabytes")),
+    (bench_huge_lookups, lookup_names([HUGE_PARTITION])),
 )
 
 
 def main() -> int:
     """Run what was asked for; 0 if everything was measured, whether or not it reached its goal."""
     given = _arguments()
-    chosen = [*BENCHMARKS, *([HUGE] if given.huge else [])]
+    chosen = [*BENCHMARKS, *(HUGE if given.huge else [])]
     known = [name for _, names in chosen for name in names]
     wanted = given.only or known
     if unknown := [name for name in wanted if name not in known]:
@@ -88,7 +98,9 @@ def _arguments() -> argparse.Namespace:
         "--repeat", type=int, default=3, metavar="N", help="rounds, of which medians are given"
     )
     parser.add_argument(
-        "--huge", action="store_true", help="also shard one part of 100 million lines (2.6 GB)"
+        "--huge",
+        action="store_true",
+        help="also shard one part of 100 million lines (2.6 GB), and look into 100 million pages",
     )
     parser.add_argument(
         "--output", type=Path, default=BUILD / "bench.json", help="where the figures are written"

@@ -19,7 +19,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFile, FileFormat
 from pyiceberg.table import Table
 
-from pipeline.errors import CommitConflict, Misuse, Retryable
+from pipeline.errors import CommitConflict, DiskFull, Misuse, Retryable
 from pipeline.expiry import Removed, expire_snapshots, local_folder, remove_unnamed
 from pipeline.iceberg import UnknownOutcome, knows_all_columns, open_table, translated
 from pipeline.merging import merge_files
@@ -181,17 +181,19 @@ class Compactor:
             return new
         if certain:
             # Of an outcome that nobody knows the files stay: a late commit may still name them.
-            with translated():
-                for file in new:
-                    table.io.delete(file.file_path)
+            _remove(table, new)
         return None
 
     def _commit(
         self, table: Table, manifests: Manifests, group: _Group, new: list[DataFile]
     ) -> tuple[bool, bool]:
-        """Whether the group was replaced, and whether that is certain."""
+        """Whether the group was replaced, and whether that is certain.
+
+        Raises ``Retryable`` where at the end it was no other's commit but an outage, as a disk that is full.
+        """
         attempts: set[int] = set()
         certain = True
+        outage: Retryable | None = None
         for tried in range(COMMIT_TRIES):
             try:
                 with translated():
@@ -208,11 +210,18 @@ class Compactor:
                     self._run(replacement, old, new)
                     return True, True
             except CommitConflict:
-                pass
-            except Retryable:
+                outage = None
+            except DiskFull:
+                # Of what was written for nothing, the room is wanted.
+                if certain:
+                    _remove(table, new)
+                raise
+            except Retryable as error:
                 # It may have landed before the answer was lost; the next look tells.
-                certain = False
+                certain, outage = False, error
             self._sleep(min(1.0, 0.02 * 2**tried) * (0.5 + self._jitter()))
+        if outage is not None:
+            raise outage
         return False, certain
 
     def _run(self, replacement: Replacement, old: list[DataFile], new: list[DataFile]) -> None:
@@ -226,6 +235,12 @@ class Compactor:
             except (CommitConflict, UnknownOutcome):
                 self._sleep(min(1.0, 0.02 * 2**tried) * (0.5 + self._jitter()))
         raise CommitConflict("expiry lost to other commits each time; run it again later")
+
+
+def _remove(table: Table, files: list[DataFile]) -> None:
+    with translated():
+        for file in files:
+            table.io.delete(file.file_path)
 
 
 def _left_out(table: Table, spec: TableSpec, manifests: Manifests) -> str:

@@ -15,9 +15,11 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import AssertRefSnapshotId
+from pyiceberg.table.update.snapshot import ExpireSnapshots
 
 from pipeline.errors import CommitConflict
 from pipeline.iceberg import stored_files
+from pipeline.quick_transaction import QuickTransaction
 
 REMOVED_AT_ONCE = 8
 """Files that are removed at the same time: in object storage each waits for some answers."""
@@ -37,10 +39,12 @@ def expire_snapshots(table: Table, before: float) -> int:
     long ago it was made. Raises ``CommitConflict`` where another commit came first.
     """
     metadata = table.metadata
-    ids = _expired(metadata, int(before * 1000))
+    ids = expired_snapshots(metadata, int(before * 1000))
     if not ids:
         return 0
-    update = table.maintenance.expire_snapshots().by_ids(ids)
+    update = ExpireSnapshots(QuickTransaction(table, autocommit=True))
+    # Named one by one the library looks at all metadata twice for each, to say what is known here already.
+    update._snapshot_ids_to_expire = set(ids)  # noqa: SLF001
     # The library asks for nothing: after somebody's rollback it would forget the current snapshot.
     current = {
         "type": "assert-ref-snapshot-id",
@@ -55,7 +59,8 @@ def expire_snapshots(table: Table, before: float) -> int:
     return len(ids)
 
 
-def _expired(metadata: TableMetadata, before: int) -> list[int]:
+def expired_snapshots(metadata: TableMetadata, before: int) -> list[int]:
+    """The snapshots that ceased to be current before this moment, in milliseconds of the epoch."""
     heads = {ref.snapshot_id for ref in metadata.refs.values()} | {metadata.current_snapshot_id}
     # A snapshot ends when another becomes current, or, on a branch, when its child is made.
     ends = {snapshot.snapshot_id: snapshot.timestamp_ms for snapshot in metadata.snapshots}

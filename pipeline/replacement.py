@@ -27,6 +27,8 @@ from pyiceberg.table.delete_file_index import DeleteFileIndex
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import _OverwriteFiles
 
+from pipeline.quick_transaction import QuickTransaction
+
 _NO_DELETES: frozenset[str] = frozenset()
 
 
@@ -127,7 +129,7 @@ class Replacement(_OverwriteFiles):
     """
 
     def __init__(self, table: Table, manifests: Manifests) -> None:
-        super().__init__(operation=Operation.OVERWRITE, transaction=table.transaction(), io=table.io)
+        super().__init__(operation=Operation.OVERWRITE, transaction=QuickTransaction(table), io=table.io)
         self._known = manifests
 
     def run(self, old: Collection[DataFile], new: Collection[DataFile]) -> None:

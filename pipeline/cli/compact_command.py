@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pipeline.bootstrap import open_place
+from pipeline.bootstrap import Place, open_place
 from pipeline.cli.place import add_lake, lake_of, on_aws
 from pipeline.compaction import KEEP_HOURS, Compacted, Compactor, TableUpkeep
 from pipeline.errors import Misuse
@@ -34,6 +34,11 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="HOURS",
         help=f"keep replaced files and the snapshots that name them for so long (default {KEEP_HOURS:.0f})",
     )
+    parser.add_argument(
+        "--with-athena",
+        action="store_true",
+        help="on AWS: have Athena do it (OPTIMIZE, VACUUM), as a deployment with SERPLINE_COMPACTION=athena",
+    )
     parser.set_defaults(command=compact)
 
 
@@ -46,7 +51,11 @@ def compact(arguments: argparse.Namespace, settings: Settings) -> int:
     lake = lake_of(arguments, settings)
     if not on_aws(lake) and not (Path(lake) / "catalog.sqlite3").is_file():
         raise Misuse(f"no lake at {lake}: run `serpline run FILE` first")
+    if arguments.with_athena and not on_aws(lake):
+        raise Misuse(f"{lake} is no lake on AWS: leave --with-athena out")
     place = open_place(settings, lake=lake)
+    if arguments.with_athena or (on_aws(lake) and settings.compaction == "athena"):
+        return _with_athena(place, settings, hours)
     with closing(place.open_catalog()) as catalog:
         for upkeep in Compactor(catalog, place.lake).compact(hours):
             done.append(upkeep)
@@ -54,6 +63,24 @@ def compact(arguments: argparse.Namespace, settings: Settings) -> int:
     if not any(line for upkeep in done for line in _lines(upkeep)):
         print("nothing to compact")
     return 1 if any(one.given_up for upkeep in done for one in upkeep.partitions) else 0
+
+
+def _with_athena(place: Place, settings: Settings, hours: float) -> int:
+    """The same in Athena, which goes on with a statement also where the waiting is given up."""
+    from pipeline.athena_compaction import AthenaCompactor, workgroup  # noqa: PLC0415
+    from pipeline.athena_statements import AthenaStatements  # noqa: PLC0415
+    from pipeline.bootstrap_aws import aws_clients  # noqa: PLC0415  # boto3
+
+    athena = AthenaStatements(aws_clients(settings).athena, workgroup(settings.name), settings.database)
+    states = []
+    with closing(place.open_catalog()) as catalog:
+        for ran in AthenaCompactor(athena, catalog, clock=place.clock).compact(hours):
+            states.append(ran.state)
+            cost = f", {_megabytes(ran.bytes)} read, about ${ran.cost:.6f}" if ran.cost else ""
+            print(f"{ran.statement}: {ran.reason or ran.state}{cost}", flush=True)
+    if not states:
+        print("nothing to compact")
+    return 1 if "failed" in states else 0
 
 
 def _lines(upkeep: TableUpkeep) -> list[str]:

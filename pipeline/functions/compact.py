@@ -8,14 +8,19 @@ from typing import Any
 
 import msgspec
 
+from pipeline.athena_compaction import AthenaCompactor, workgroup
+from pipeline.athena_statements import AthenaStatements
 from pipeline.attaching import create_tables, write_down_tables
 from pipeline.catalog import Tables
-from pipeline.compaction import Compactor
+from pipeline.compaction import KEEP_HOURS, Compactor
 from pipeline.errors import Unavailable
 from pipeline.finishing import finish_complete_runs
 from pipeline.functions.runtime import Opened, Remaining, open_function
 from pipeline.run_events import BusEvents
 from pipeline.view_catalog import create_views, drop_views
+from stages.measure_views import MEASURE_VIEWS
+from stages.tables import EVERY_TABLE, TABLES, TableSpec
+from stages.views import VIEWS, View
 
 Action = Callable[[Mapping[str, Any], Remaining], Any]
 
@@ -30,10 +35,13 @@ def open_compact() -> tuple[Opened, dict[str, Action]]:
         if event.get("tf", {}).get("action") == "delete":
             # The bucket outlives the catalog: where each table was is written down for the next apply.
             return {"dropped": drop_views(glue, database), **write_down_tables(catalog, opened.place.storage)}
-        made = _granted(lambda: create_tables(catalog, opened.place.storage), opened, remaining)
-        return {"tables": made, "views": create_views(glue, database)}
+        specs, views = asked_for(event)
+        made = _granted(lambda: create_tables(catalog, opened.place.storage, specs), opened, remaining)
+        return {"tables": made, "views": create_views(glue, database, views)}
 
-    def compact(_event: Mapping[str, Any], _remaining: Remaining) -> Any:
+    def compact(_event: Mapping[str, Any], remaining: Remaining) -> Any:
+        if opened.settings.compaction == "athena":
+            return in_athena(opened, remaining)
         compactor = Compactor(opened.place.open_catalog(), opened.place.lake)
         return [msgspec.to_builtins(done) for done in compactor.compact()]
 
@@ -51,6 +59,38 @@ def open_compact() -> tuple[Opened, dict[str, Action]]:
         return {"complete": done}
 
     return opened, {"tables": tables, "compact": compact, "ledger": ledger}
+
+
+def in_athena(opened: Opened, remaining: Remaining) -> Any:
+    """A turn of compaction in Athena. Raises ``Unavailable`` at its end where a statement failed."""
+    settings, place = opened.settings, opened.place
+    compactor = AthenaCompactor(
+        AthenaStatements(opened.clients.athena, workgroup(settings.name), settings.database),
+        place.open_catalog(),
+        late=lambda: place.clock() > remaining.until(),
+        clock=place.clock,
+    )
+    done = []
+    for ran in compactor.compact(KEEP_HOURS):
+        done.append(ran)
+        opened.log.info("statement", **msgspec.to_builtins(ran))
+    failed = [ran for ran in done if ran.state == "failed"]
+    if failed:
+        raise Unavailable(
+            f"{len(failed)} of {len(done)} statements failed in Athena; the next turn tries again. "
+            f"The first: {failed[0].statement}: {failed[0].reason}"
+        )
+    return [msgspec.to_builtins(ran) for ran in done]
+
+
+def asked_for(event: Mapping[str, Any]) -> tuple[tuple[TableSpec, ...], tuple[View, ...]]:
+    """The tables and views that Terraform wants: with ``measure`` also those of measurements.
+
+    Switched off again it asks for less, and what was made stays.
+    """
+    if event.get("measure"):
+        return EVERY_TABLE, (*VIEWS, *MEASURE_VIEWS)
+    return TABLES, VIEWS
 
 
 GRANT_TRIES = 10

@@ -1,59 +1,17 @@
-"""Queries in Athena: started in the workgroup, waited for, read a page at a time, stopped when left."""
+"""Queries in Athena: asked as statements of the workgroup, read a page at a time, stopped when left."""
 
 from __future__ import annotations
 
-import math
-import re
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
-from uuid import uuid4
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-import msgspec
 import pyarrow as pa
 
-from pipeline.aws_errors import translated
-from pipeline.errors import Misuse, PipelineError, Unavailable
+from pipeline.athena_statements import USD_A_TB, AthenaStatements, Scanned, check, cost
 from pipeline.query.athena_rows import batches, kinds_of
 from pipeline.query.engine import Answer
 
-USD_A_TB = 5.0
-"""What Athena asks for a terabyte read, in most regions."""
-
-LEAST_BYTES = 10 << 20
-"""Billed for a query that reads less."""
-
-_TB = 1 << 40
-_MB = 1 << 20
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-PATIENCE = 30.0
-"""Seconds for which Athena may not answer while a query runs there."""
-
-_USER = 2
-"""Athena's category of errors that the query is to blame for; 1 is Athena itself, 3 neither."""
-
-_PLACE = re.compile(r"\bline \d+:\d+:")
-_OF_SQL = re.compile(
-    r"^(?:[A-Z]+_)*(?:SYNTAX_ERROR|NOT_FOUND|MISMATCH|NOT_SUPPORTED|INVALID_\w+|DIVISION_BY_ZERO|AMBIGUOUS_\w+|"
-    r"\w*_OUT_OF_RANGE|EXPRESSION_NOT_\w+|MISSING_\w+|DUPLICATE_\w+|TOO_MANY_\w+|EXCEEDED_\w+|VIEW_IS_\w+)\b"
-)
-_NOISE = re.compile(
-    r"\s*(?:This query ran against the|\[Execution ID:|Please post the error message).*", re.DOTALL
-)
-_ENDS = ("SUCCEEDED", "FAILED", "CANCELLED")
-_CUTOFF = "Bytes scanned limit"
-
-_Made = TypeVar("_Made")
-
-
-class Scanned(msgspec.Struct, frozen=True):
-    """What a query read, for how many seconds it ran, and what Athena asks for it in US dollars."""
-
-    query_id: str
-    bytes: int
-    seconds: float
-    cost: float
+__all__ = ["USD_A_TB", "AthenaAnswer", "AthenaQuery", "Scanned", "cost"]
 
 
 class AthenaAnswer(Answer):
@@ -71,31 +29,8 @@ class AthenaAnswer(Answer):
         self.scanned = scanned
 
 
-class AthenaQuery:
-    """Queries in one workgroup over one database; ``client`` is boto3's.
-
-    ``usd_a_tb`` is what the region asks. ``told`` hears, while a query runs, its state, the bytes read
-    so far and the seconds since it was started.
-    """
-
-    def __init__(
-        self,
-        client: Any,
-        workgroup: str,
-        database: str,
-        *,
-        usd_a_tb: float = USD_A_TB,
-        told: Callable[[str, int, float], None] = lambda _state, _bytes, _seconds: None,
-        sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._client = client
-        self._workgroup = workgroup
-        self._database = database
-        self._usd_a_tb = usd_a_tb
-        self._told = told
-        self._sleep = sleep
-        self._clock = clock
+class AthenaQuery(AthenaStatements):
+    """Queries in one workgroup over one database, with their answers."""
 
     def ask(self, sql: str) -> AthenaAnswer:
         """Run one statement to its end; its rows are read as they are asked for.
@@ -104,132 +39,31 @@ class AthenaQuery:
         ``Unavailable`` where Athena could not run it. Whatever ends the waiting, Ctrl-C too, stops the
         query: nobody would read what it goes on to be billed for.
         """
-        query_id = self._start(sql)
+        query_id = self.start(sql)
         try:
-            execution = self._ended(query_id)
+            execution = self.waited(query_id, lambda: False)
         except KeyboardInterrupt as interruption:
-            self._stop(query_id)
+            self.stop(query_id)
             said = f"query {query_id} is cancelled in Athena; what it had read is billed"
             raise KeyboardInterrupt(said) from interruption
         except BaseException:
-            self._stop(query_id)
+            self.stop(query_id)
             raise
-        _check(execution["Status"], query_id)
+        check(execution)
         pages = self._pages(query_id)
         first = next(pages)
-        return AthenaAnswer(self._scanned(query_id, execution), first, _chained(first, pages))
-
-    def _start(self, sql: str) -> str:
-        with self._athena():
-            started = self._client.start_query_execution(
-                QueryString=sql,
-                # The same for each of boto3's own tries: a lost reply starts no second query.
-                ClientRequestToken=uuid4().hex,
-                QueryExecutionContext={"Catalog": "AwsDataCatalog", "Database": self._database},
-                WorkGroup=self._workgroup,
-            )
-        return str(started["QueryExecutionId"])
-
-    def _ended(self, query_id: str) -> Mapping[str, Any]:
-        begun = self._clock()
-        pause = FIRST_PAUSE
-        while True:
-            told = self._patiently(lambda: self._client.get_query_execution(QueryExecutionId=query_id))
-            execution: Mapping[str, Any] = told["QueryExecution"]
-            state = execution["Status"]["State"]
-            if state in _ENDS:
-                return execution
-            self._told(state, _bytes(execution), self._clock() - begun)
-            self._sleep(pause)
-            pause = min(pause * 1.5, LONGEST_PAUSE)
+        return AthenaAnswer(self.scanned(execution), first, _chained(first, pages))
 
     def _pages(self, query_id: str) -> Iterator[Mapping[str, Any]]:
         asked: dict[str, Any] = {"QueryExecutionId": query_id, "MaxResults": 1000}
         while True:
-            page = self._patiently(lambda: self._client.get_query_results(**asked))
+            page = self.patiently(lambda: self._client.get_query_results(**asked))
             yield page
             if not page.get("NextToken"):
                 return
             asked["NextToken"] = page["NextToken"]
 
-    def _scanned(self, query_id: str, execution: Mapping[str, Any]) -> Scanned:
-        statistics = execution.get("Statistics", {})
-        reused = statistics.get("ResultReuseInformation", {}).get("ReusedPreviousResult", False)
-        # DDL, SHOW, DESCRIBE and EXPLAIN are free, and so is an answer that Athena still had.
-        free = reused or execution.get("StatementType", "DML") != "DML"
-        read = _bytes(execution)
-        return Scanned(
-            query_id=query_id,
-            bytes=read,
-            seconds=statistics.get("TotalExecutionTimeInMillis", 0) / 1000,
-            cost=0.0 if free else cost(read, self._usd_a_tb),
-        )
-
-    def _stop(self, query_id: str) -> None:
-        # What ended the waiting is what is told; a query that cannot be stopped runs into its cutoff.
-        with suppress(PipelineError), self._athena():
-            self._client.stop_query_execution(QueryExecutionId=query_id)
-
-    def _patiently(self, call: Callable[[], _Made]) -> _Made:
-        """A call about a query that runs already: worth more than one busy moment of Athena's."""
-        until = self._clock() + PATIENCE
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                with self._athena():
-                    return call()
-            except Unavailable:
-                if self._clock() >= until:
-                    raise
-            self._sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
-
-    @contextmanager
-    def _athena(self) -> Iterator[None]:
-        with translated(Unavailable, f"Athena workgroup {self._workgroup}"):
-            try:
-                yield
-            except self._client.exceptions.InvalidRequestException as error:
-                said = error.response.get("Error", {}).get("Message", "") or str(error)
-                raise Misuse(self._refused(_sentence(said))) from error
-
-    def _refused(self, said: str) -> str:
-        if "workgroup" in said.lower():
-            return f"{said}: is {self._workgroup}, from SERPLINE_NAME, the name of `terraform apply`?"
-        return f"Athena does not take the query: {said}"
-
-
-def cost(read: int, usd_a_tb: float = USD_A_TB) -> float:
-    """US dollars for a query that read so many bytes: whole megabytes, and ten of them at least."""
-    return max(LEAST_BYTES, math.ceil(read / _MB) * _MB) / _TB * usd_a_tb
-
 
 def _chained(first: Mapping[str, Any], rest: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     yield first
     yield from rest
-
-
-def _bytes(execution: Mapping[str, Any]) -> int:
-    return int(execution.get("Statistics", {}).get("DataScannedInBytes", 0))
-
-
-def _check(status: Mapping[str, Any], query_id: str) -> None:
-    if status["State"] == "SUCCEEDED":
-        return
-    error = status.get("AthenaError", {})
-    said = _sentence(status.get("StateChangeReason") or error.get("ErrorMessage") or "Athena gives no reason")
-    if _CUTOFF in said:
-        raise Misuse(
-            "the query would read more than the workgroup allows, and was stopped: "
-            "narrow it by run_date and source"
-        )
-    if status["State"] == "CANCELLED":
-        raise Unavailable(f"query {query_id} was cancelled in Athena ({said}): ask again")
-    blamed = error.get("ErrorCategory")
-    if blamed == _USER or (blamed != 1 and (_OF_SQL.search(said) or _PLACE.search(said))):
-        raise Misuse(f"the query does not work: {said}")
-    raise Unavailable(f"Athena could not run query {query_id} ({said}): ask again in a moment")
-
-
-def _sentence(text: str) -> str:
-    return " ".join(_NOISE.sub("", text).split()).rstrip(".")

@@ -82,7 +82,7 @@ def test_only_old_files_that_no_snapshot_names_are_removed(tmp_path: Path):
         if path.is_file() and path != young:
             os.utime(path, (time.time() - 30 * 3600,) * 2)
     before = rows(tmp_path)
-    [done, _] = compactor(tmp_path).compact()
+    [done, _, _] = compactor(tmp_path).compact()
     assert (done.removed.files, done.removed.bytes) == (2, 2)
     assert young.exists()
     assert other.exists()

@@ -192,7 +192,7 @@ def test_compaction_keeps_what_a_lost_reply_committed(sure: SureGlueCatalog, glu
     before = rows_of(sure)
     for plan in ([repeated], [never, stored_unheard]):
         glue.plan = list(plan)
-        [done, _] = Compactor(sure, tmp_path, sleep=lambda _: None).compact()
+        [done, _, _] = Compactor(sure, tmp_path, sleep=lambda _: None).compact()
         assert done.partitions[0].given_up == 0
         assert rows_of(sure) == before
         tables.append_pages([staged(9)])
@@ -268,7 +268,7 @@ def test_tables_in_glue_and_s3(aws: Callable[[], Catalog], tmp_path: Path):
     before = rows_of(catalog)
     assert before.total() == 10
     lake = warehouse.removesuffix("/tables")
-    [done, _] = Compactor(aws(), lake, scratch=tmp_path, clock=lambda: time.time() + 60).compact(0)
+    [done, _, _] = Compactor(aws(), lake, scratch=tmp_path, clock=lambda: time.time() + 60).compact(0)
     assert (done.partitions[0].files, done.partitions[0].files_after) == (4, 1)
     assert done.snapshots == 5
     assert done.removed.files > 10
@@ -279,7 +279,11 @@ def test_tables_in_glue_and_s3(aws: Callable[[], Catalog], tmp_path: Path):
     storage = FolderStorage(tmp_path)
     write_down_tables(catalog, storage)
     assert find_table(catalog, PAGES) is None
-    assert create_tables(aws(), storage) == {"pages": "attached", "shards": "attached"}
+    assert create_tables(aws(), storage) == {
+        "pages": "attached",
+        "shards": "attached",
+        "closings": "attached",
+    }
     assert rows_of(catalog).total() == 13
     assert rows_of(catalog) > before
 
