@@ -1,0 +1,143 @@
+"""Mistakes that were put in on purpose, each in place of one part of the processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pipeline.iceberg import UnknownOutcome
+from pipeline.queues.protocol import Received
+from pipeline.simulate.catalog import COMMIT_TAKES, Catalog, SimulatedTables
+from pipeline.simulate.queues import SimulatedBroker, SimulatedQueue
+from pipeline.simulate.storage import SimulatedStorage
+from pipeline.simulate.world import Parts
+from pipeline.steps.fetch import FetchStep
+from stages.staged import read_header
+
+
+class EagerQueue(SimulatedQueue):
+    """Acknowledges what it gives before anything was done with it."""
+
+    def receive(self, most: int, *, wait: float) -> list[Received]:
+        received = super().receive(most, wait=wait)
+        for one in received:
+            self.ack(one)
+        return received
+
+
+class EagerBroker(SimulatedBroker):
+    """Opens such queues."""
+
+    def queue(self, name: str) -> SimulatedQueue:
+        return EagerQueue(name, self._mail, self._faults, self._life)
+
+
+class OverwritingStorage(SimulatedStorage):
+    """Takes ``put_new`` for ``put``: who comes last stays."""
+
+    def put_new(self, key: str, body: bytes) -> bool:
+        if not key.startswith("staging/"):
+            return super().put_new(key, body)
+        self.put(key, body)
+        return True
+
+
+class ForgetfulTables(SimulatedTables):
+    """Appends without looking which batches are there."""
+
+    def _batches_there(self, *_: Any) -> set[Any]:
+        return set()
+
+
+def _append_now(catalog: Catalog, table: str, files: list[Any]) -> None:
+    current = catalog.current(table)
+    catalog.commit(current, (*current.files, *files))
+
+
+class LateLookTables(SimulatedTables):
+    """Looks at one snapshot and appends to whichever is the current one."""
+
+    def _append(self, table: Any, files: list[Any]) -> None:
+        self._faults.effect(
+            self._life,
+            "commit",
+            table.table,
+            lambda: _append_now(self._model, table.table, files),
+            UnknownOutcome,
+            takes=COMMIT_TAKES,
+        )
+
+
+class SelfishFetch(FetchStep):
+    """Sends on what it made itself, although another delivery's object is the one that stands."""
+
+    def _stage(self, key: str) -> bytes:
+        ours = self._unstored[key]
+        super()._stage(key)
+        return ours
+
+
+class ForgettingFetch(FetchStep):
+    """Loses what a batch left undone."""
+
+    def _forward(self, key: str, staged: bytes) -> int:
+        header = read_header(staged)
+        if header.remainder is None or header.pages == 0:
+            return super()._forward(key, staged)
+        self._queues.results.send([msgspec.json.encode({"key": key, "pages": header.pages})])
+        return header.pages
+
+
+class BlindFetch(FetchStep):
+    """Does not look whether its batch was staged before it asks."""
+
+    def _fetch(self, batch: Any) -> None:
+        real, self._storage = self._storage, Blind(self._storage)
+        try:
+            super()._fetch(batch)
+        finally:
+            self._storage = real
+
+
+class Blind:
+    """Storage in which no staged batch is found."""
+
+    def __init__(self, storage: Any) -> None:
+        self._storage = storage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def find(self, key: str) -> bytes | None:
+        return None if key.startswith("staging/") else self._storage.find(key)
+
+
+class ThawingStorage(SimulatedStorage):
+    """Freezes a run anew at each event."""
+
+    def find(self, key: str) -> bytes | None:
+        return None if key.endswith("/run.json") else super().find(key)
+
+    def get(self, key: str) -> bytes:
+        found = super().find(key)
+        assert found is not None, key
+        return found
+
+    def put_new(self, key: str, body: bytes) -> bool:
+        if not key.endswith("/run.json"):
+            return super().put_new(key, body)
+        self.put(key, body)
+        return True
+
+
+SABOTEURS: dict[str, Parts] = {
+    "a message is acknowledged before it was worked on": Parts(broker=EagerBroker),
+    "a staged object is written over another": Parts(storage=OverwritingStorage),
+    "a commit appends without a look at what is there": Parts(tables=ForgetfulTables),
+    "look and append stand on different snapshots": Parts(tables=LateLookTables),
+    "a fetch that lost sends on its own pages": Parts(fetch=SelfishFetch),
+    "the remainder of a batch is not sent": Parts(fetch=ForgettingFetch),
+    "a run is frozen once more": Parts(storage=ThawingStorage),
+    "a batch is asked again though it was staged": Parts(fetch=BlindFetch),
+}
