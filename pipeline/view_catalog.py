@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from pipeline.aws_errors import translated
 from pipeline.errors import CatalogUnavailable, Misuse
 from stages.athena_views import StoredView, stored_view
-from stages.views import VIEWS
+from stages.measure_views import MEASURE_VIEWS
+from stages.views import VIEWS, View
 
 MARK = "serpline.view"
 """The parameter that says that a view is ours; its value is the view's name."""
 
 
-def create_views(client: Any, database: str) -> list[str]:
+def create_views(client: Any, database: str, views: Sequence[View] = VIEWS) -> list[str]:
     """Make or update the views of a Glue database; gives the names of those that were not as they should be.
 
     A view that is as it should be is left alone, and one that someone else made is never touched:
     ``Misuse`` then says so before anything is changed. Raises ``CatalogUnavailable`` where Glue does
     not answer.
     """
-    wanted = [stored_view(view, database) for view in VIEWS]
+    wanted = [stored_view(view, database) for view in views]
     with _glue(client, database):
         found = {view.name: _found(client, database, view.name) for view in wanted}
         for name, table in found.items():
@@ -34,7 +35,7 @@ def drop_views(client: Any, database: str) -> list[str]:
     """Remove our views from a Glue database, and nothing else; gives the names of those that were there."""
     dropped = []
     # Those that others build on go last.
-    for view in reversed(VIEWS):
+    for view in reversed((*VIEWS, *MEASURE_VIEWS)):
         with _glue(client, database):
             table = _found(client, database, view.name)
             if table is not None and _is_ours(table):

@@ -2,7 +2,7 @@
 
 resource "aws_glue_catalog_database" "lake" {
   name         = local.database
-  description  = "${var.name}: pages and shards (Iceberg), and views over them"
+  description  = "${var.name}: pages, shards and closings (Iceberg), and views over them"
   location_uri = "${local.lake}/tables"
 }
 
@@ -11,10 +11,10 @@ resource "aws_glue_catalog_database" "lake" {
 resource "aws_lambda_invocation" "tables" {
   function_name   = module.compact.function_name
   lifecycle_scope = "CRUD"
-  input = jsonencode({
+  input = jsonencode(merge({
     action  = "tables"
     package = filebase64sha256(local.packages.heavy)
-  })
+  }, var.measure ? { measure = true } : {})) # as it was for those who never measure: nothing is asked again for it
 
   # On destroy it is asked first (tf.action = delete) and finds all of this still there.
   depends_on = [

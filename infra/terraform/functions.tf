@@ -90,7 +90,7 @@ module "compact" {
   asynchronous = { retries = 0, seconds = 900 }
   reserved     = lookup(var.reserved_concurrency, "compact", null)
   permissions  = local.permissions.compact
-  environment  = merge(local.environment, var.function_environment)
+  environment  = merge(local.environment, { SERPLINE_COMPACTION = var.compaction }, var.function_environment)
 }
 
 module "conduct" {

@@ -26,6 +26,7 @@ locals {
   # What the functions know of the deployed sources.
   terms = { for name, source in var.sources : name => {
     rate        = source.rate
+    quota       = source.quota
     burst       = source.burst
     concurrency = source.concurrency
     base_url    = source.base_url

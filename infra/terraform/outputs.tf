@@ -71,6 +71,7 @@ output "functions" {
   value = concat(
     [module.shard.function_name, module.aggregate.function_name, module.compact.function_name, module.conduct.function_name],
     [for lane in module.fetch : lane.function_name],
+    [for probe in module.probe : probe.function_name],
   )
 }
 
@@ -97,6 +98,16 @@ output "topic" {
 output "dashboard_url" {
   description = "The dashboard in the console."
   value       = "https://${local.region}.console.aws.amazon.com/cloudwatch/home?region=${local.region}#dashboards/dashboard/${aws_cloudwatch_dashboard.this.dashboard_name}"
+}
+
+output "measure" {
+  description = "What serpline measure works with: the probe functions, their queue's address, the schedules' group and role."
+  value = !var.measure ? null : {
+    functions = [for probe in module.probe : probe.function_name]
+    queue_url = aws_sqs_queue.probe[0].url
+    group     = aws_scheduler_schedule_group.measure[0].name
+    role_arn  = aws_iam_role.schedule_measure[0].arn
+  }
 }
 
 output "kms_key_statements" {

@@ -9,7 +9,7 @@ locals {
 
   glue = {
     database = ["arn:${local.partition}:glue:${local.where}:catalog", "arn:${local.partition}:glue:${local.where}:database/${local.database}"]
-    tables   = [for table in ["pages", "shards"] : "arn:${local.partition}:glue:${local.where}:table/${local.database}/${table}"]
+    tables   = [for table in ["pages", "shards", "closings"] : "arn:${local.partition}:glue:${local.where}:table/${local.database}/${table}"]
     all      = ["arn:${local.partition}:glue:${local.where}:table/${local.database}/*"]
   }
 
@@ -92,7 +92,7 @@ locals {
         resources = ["arn:${local.partition}:events:${local.where}:event-bus/default"]
         condition = { test = "ForAllValues:StringEquals", variable = "events:source", values = ["serpline"] }
       }
-    })
+    }, var.compaction == "athena" ? local.compacting : {})
   }
 
   # The lanes of a source may do the same.
@@ -135,8 +135,9 @@ locals {
 
   # Apart from the others, because it names the mappings, which need the others first.
   conduct_permissions = merge(local.listing, {
+    # What a function closed or reopened and did not live to tell is told here: its row, a pointer, and that it was.
     Pace = {
-      actions   = ["dynamodb:GetItem"]
+      actions   = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
       resources = [local.pace_arn]
     }
     Depths = {
@@ -145,15 +146,15 @@ locals {
     }
     Sending = {
       actions   = local.sending_actions
-      resources = values(local.fetch_queue_arns)
+      resources = concat([local.queue_arns.results], values(local.fetch_queue_arns))
     }
     Reading = {
       actions   = ["s3:GetObject"]
-      resources = [local.objects.backlog, local.objects.conduct, local.objects.runs]
+      resources = [local.objects.backlog, local.objects.conduct, local.objects.runs, local.objects.sources]
     }
     Writing = {
       actions   = ["s3:PutObject"]
-      resources = [local.objects.conduct]
+      resources = [local.objects.conduct, local.objects.staging]
     }
     Releasing = {
       actions   = ["s3:DeleteObject"]

@@ -147,6 +147,7 @@ resource "aws_scheduler_schedule" "list" {
       locale = each.value.locale
       device = each.value.device
       pages  = each.value.pages
+      spread = each.value.spread
     } : word => value if value != null }), "\\u003c", "<"), "\\u003e", ">")
 
     retry_policy {

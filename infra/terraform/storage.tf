@@ -3,7 +3,7 @@
 locals {
   # Every folder of the bucket, and the days that its old versions live. S3 applies the shortest of overlapping
   # rules, so each folder has its own and none covers all.
-  folders = {
+  folders = merge({
     keywords   = 45 # a run reads the exact version that was dropped
     lists      = 45
     runs       = 7
@@ -17,7 +17,7 @@ locals {
     athena     = 7
     packages   = 7
     raw        = 7
-  }
+  }, var.measure ? { measurements = 7 } : {})
 
   # The days that objects live; those of other folders live for good.
   kept = {

@@ -12,6 +12,18 @@ variable "compact_every" {
   }
 }
 
+variable "compaction" {
+  description = "Who makes small files few: function, or athena (OPTIMIZE and VACUUM) for tables beyond one function."
+  type        = string
+  default     = "function"
+  nullable    = false
+
+  validation {
+    condition     = contains(["function", "athena"], var.compaction)
+    error_message = "Compaction is done by function or by athena."
+  }
+}
+
 variable "horizon_hours" {
   description = "How many hours of work a source's queue holds; what the rate cannot reach by then waits in the backlog."
   type        = number
@@ -86,6 +98,25 @@ variable "reserved_concurrency" {
       try(var.reserved_concurrency.aggregate, 1000) >= 2,
     ])
     error_message = "Reserved concurrency is at least what the function's mapping may use (shard_concurrency, max_concurrency, aggregate 2): less sends healthy messages to the dead-letter queue."
+  }
+}
+
+variable "measure" {
+  description = "Whether to make what serpline measure needs: probe functions, their queue, a group for one-time schedules."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "measure_copies" {
+  description = "Copies of the probe function, which measure lifetime takes in turn, so that each rests meanwhile."
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    condition     = var.measure_copies >= 1 && var.measure_copies <= 10 && floor(var.measure_copies) == var.measure_copies
+    error_message = "The copies of the probe are a whole number from 1 to 10."
   }
 }
 

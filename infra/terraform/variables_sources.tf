@@ -3,11 +3,12 @@
 variable "sources" {
   description = <<-TEXT
     The engines to ask, by the name of their source file. `rate` is requests a second for the whole fleet,
-    whatever the number of functions. `lanes` are identical functions that take turns; they never raise the rate.
+    whatever the number of functions, `quota` requests a day (null: what the source file says, 0: none). `lanes` are identical functions that take turns; they never raise the rate.
     `secrets` are ARNs of Secrets Manager secrets or SSM parameters by the name that the source file uses.
   TEXT
   type = map(object({
     rate            = number
+    quota           = optional(number)
     burst           = optional(number, 1)
     concurrency     = optional(number, 2)
     lanes           = optional(number, 1)
@@ -43,6 +44,11 @@ variable "sources" {
   validation {
     condition     = alltrue([for source in var.sources : source.burst >= 1 && source.burst <= 100 && floor(source.burst) == source.burst])
     error_message = "A source's burst is a whole number of requests from 1 to 100."
+  }
+
+  validation {
+    condition     = alltrue([for source in var.sources : try(source.quota >= 0 && source.quota <= 1000000000 && floor(source.quota) == source.quota, source.quota == null)])
+    error_message = "A source's quota is a whole number of requests a day, 0 for none, or left out for that of the source file."
   }
 
   validation {
@@ -120,7 +126,7 @@ variable "schedules" {
   description = <<-TEXT
     Keyword files dropped again and again. `file` lies in the bucket's lists/, `expression` is EventBridge
     Scheduler's: cron(0 6 * * ? *), rate(1 day) or at(2026-01-31T06:00:00), in `timezone`. What is left out comes from the
-    file's rows and the deployment's defaults.
+    file's rows and the deployment's defaults. `spread` is how long a run should last, as in 6h.
   TEXT
   type = map(object({
     file       = string
@@ -131,6 +137,7 @@ variable "schedules" {
     locale     = optional(string)
     device     = optional(string)
     pages      = optional(number)
+    spread     = optional(string)
   }))
   default  = {}
   nullable = false
@@ -168,5 +175,10 @@ variable "schedules" {
   validation {
     condition     = alltrue([for schedule in var.schedules : schedule.pages == null || try(schedule.pages >= 1 && schedule.pages <= 100 && floor(schedule.pages) == schedule.pages, false)])
     error_message = "A schedule's pages is a whole number from 1 to 100."
+  }
+
+  validation {
+    condition     = alltrue([for schedule in var.schedules : schedule.spread == null || can(regex("^[0-9]{1,9}(\\.[0-9]{1,3})?[smhd]$", schedule.spread))])
+    error_message = "A schedule's spread is how long its run should last, as in 90s, 45m, 6h or 2d."
   }
 }

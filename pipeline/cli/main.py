@@ -13,6 +13,7 @@ from typing import NoReturn
 from pipeline.cli import (
     compact_command,
     control_command,
+    measure_command,
     plan_command,
     practice_command,
     query_command,
@@ -21,6 +22,7 @@ from pipeline.cli import (
     retry_command,
     run_command,
     settle_command,
+    simulate_command,
     sources_command,
     status_command,
     submit_command,
@@ -46,6 +48,8 @@ COMMANDS = (
     worker_command,
     sources_command,
     practice_command,
+    measure_command,
+    simulate_command,
 )
 
 

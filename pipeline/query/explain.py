@@ -12,10 +12,10 @@ from pipeline.errors import Misuse
 from pipeline.query.athena import AthenaQuery
 from pipeline.query.athena_rows import first_json, lines
 from pipeline.query.dialect import check_reads
-from stages.tables import TABLES
+from stages.tables import EVERY_TABLE
 
 # Nobody asks for a part: it only keeps a partition's files apart.
-_NARROWING = {spec.name: [column for column in spec.partition if column != "part"] for spec in TABLES}
+_NARROWING = {spec.name: [column for column in spec.partition if column != "part"] for spec in EVERY_TABLE}
 _BOUNDS = {"low": {"EXACTLY": ">=", "ABOVE": ">"}, "high": {"EXACTLY": "<=", "BELOW": "<"}}
 
 

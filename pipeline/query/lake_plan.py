@@ -32,13 +32,13 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline.iceberg import NAMESPACE, open_folder_catalog, translated
-from pipeline.query.dialect import Names, check_reads, translate
+from pipeline.query.dialect import check_reads, translate
 from pipeline.query.engine import SETTINGS, in_one_line
 from pipeline.query.explain import Reading, bytes_text
 from pipeline.query.functions import MACROS
-from pipeline.query.live import live_tables
-from stages.tables import TABLES
-from stages.views import DUCKDB, VIEWS, render
+from pipeline.query.live import live_tables, names_of, views_over
+from stages.tables import EVERY_TABLE
+from stages.views import DUCKDB, render
 
 _OPTIONAL = "optional: "
 _COMPARED: dict[type[exp.Expr], tuple[str, Any]] = {
@@ -51,7 +51,7 @@ _COMPARED: dict[type[exp.Expr], tuple[str, Any]] = {
 
 
 # By which the snapshots tell files apart: partitions, and the column that each file is sorted by.
-_TELLING = frozenset({column for spec in TABLES for column in spec.partition} | {"keyword"})
+_TELLING = frozenset({column for spec in EVERY_TABLE for column in spec.partition} | {"keyword"})
 
 
 class _Condition(msgspec.Struct, frozen=True):
@@ -71,8 +71,8 @@ def lake_readings(folder: Path, sql: str) -> list[Reading]:
     Raises ``Misuse`` as the query itself would.
     """
     check_reads(sql, explained=True)
-    names = Names(tuple(spec.name for spec in TABLES), tuple(view.name for view in VIEWS))
-    tables = live_tables(folder, names.tables)
+    tables = live_tables(folder)
+    names = names_of(tables)
     with duckdb.connect(config=SETTINGS) as connection, in_one_line(names):
         # An empty table would be optimised away.
         connection.execute("SET disabled_optimizers = 'statistics_propagation'")
@@ -84,7 +84,7 @@ def lake_readings(folder: Path, sql: str) -> list[Reading]:
         for table in tables:
             columns = ", ".join(f'"{column.name}" {column.type}' for column in table.columns)
             connection.execute(f"CREATE TABLE {table.name} ({columns})")
-        for view in VIEWS:
+        for view in views_over(tables):
             connection.execute(f"CREATE VIEW {view.name} AS {render(view, DUCKDB)}")
         explained = f"EXPLAIN (FORMAT json) {translate(sql, names).sql}"
         plan = json.loads(connection.execute(explained).fetchall()[0][1])

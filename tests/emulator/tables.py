@@ -11,7 +11,7 @@ from pipeline.query.functions import MACROS
 from stages.views import DUCKDB, VIEWS, render
 from tests.emulator.emulator import CALLER, REGION
 
-TABLES = ("pages", "shards")
+TABLES = ("pages", "shards", "closings")
 
 
 class Tables:

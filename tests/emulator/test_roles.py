@@ -12,7 +12,8 @@ import pytest
 from pipeline import keys
 from pipeline.run_control import say
 from pipeline.storage.s3 import S3Storage
-from stages.records import Batch, Task
+from stages.pace import PaceState
+from stages.records import Batch, Closing, Task
 from tests.emulator.policies import grants_of, missing, unused
 from tests.emulator.recording import RecordedCall
 from tests.emulator.system import System
@@ -81,6 +82,7 @@ def calls(deployed: System) -> dict[str, list[RecordedCall]]:
         "keywords/source=practice_page/roles.csv", as_csv([*keywords(800, "play"), "", "\x00bad"])
     )
     wait(deployed, run)
+    untold(deployed)
     for lane in ("0", "1"):
         deployed.client("s3").put_object(
             Bucket=deployed.bucket,
@@ -97,6 +99,22 @@ def calls(deployed: System) -> dict[str, list[RecordedCall]]:
     deployed.invoke("compact", {"action": "compact"})
     deployed.clear()
     return functions_calls(deployed)
+
+
+def untold(system: System) -> None:
+    """A closing that some function did not live to tell: ``conduct`` tells it."""
+    event = Closing(
+        id="of a dead function",
+        source="practice_api",
+        event="reopened",
+        happened_at=time.time(),
+        closed_since=time.time() - 60,
+    )
+    item = {"state": {"S": msgspec.json.encode(PaceState(untold=(event,))).decode()}}
+    system.client("dynamodb").put_item(
+        TableName=f"{system.name}-pace",
+        Item={"source": {"S": "practice_api"}, "version": {"N": "1"}, "holder": {"S": "x"}, **item},
+    )
 
 
 def wait(system: System, run: str) -> None:

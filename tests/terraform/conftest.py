@@ -30,6 +30,7 @@ pytestmark = pytest.mark.timeout(300)
 SOURCES: dict[str, dict[str, Any]] = {
     "practice_page": {
         "rate": 1.5,
+        "quota": 5000,
         "burst": 2,
         "lanes": 3,
         "base_url": "http://127.0.0.1:8650",
@@ -51,6 +52,7 @@ SCHEDULES = {
         "timezone": "Europe/Berlin",
         "source": "brave",
         "pages": 2,
+        "spread": "6h",
     }
 }
 

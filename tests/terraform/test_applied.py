@@ -142,8 +142,14 @@ def test_functions_are_told_what_they_need(state: State):
     terms = json.loads(told.pop("SERPLINE_TERMS"))
     told.pop("TRIAL_NOTES")
     assert terms == {
-        "practice_page": {"rate": 1.5, "burst": 2, "concurrency": 2, "base_url": "http://127.0.0.1:8650"},
-        "brave": {"rate": 0.001, "burst": 1, "concurrency": 2, "base_url": ""},
+        "practice_page": {
+            "rate": 1.5,
+            "quota": 5000,
+            "burst": 2,
+            "concurrency": 2,
+            "base_url": "http://127.0.0.1:8650",
+        },
+        "brave": {"rate": 0.001, "quota": None, "burst": 1, "concurrency": 2, "base_url": ""},
     }
     assert told == {
         "SERPLINE_NAME": "trial-one",
@@ -231,6 +237,7 @@ def test_schedules_send_what_the_functions_read(state: State):
         "drop": "<aws.scheduler.scheduled-time>",
         "source": "brave",
         "pages": 2,
+        "spread": "6h",
     }
     assert daily["target"][0]["dead_letter_config"][0]["arn"].endswith(":trial-one-keywords-dead")
 

@@ -190,3 +190,40 @@ def test_the_readme_says_what_each_function_may_do(state: State):
     assert {short[role] for role in roles if role in short} == set(documented)
     for role, stage in short.items():
         assert set(roles[role]) - everyone == documented[stage], stage
+
+
+def test_compaction_by_athena_adds_what_it_needs_and_nothing_else(
+    workspace: Workspace, settings: dict[str, Any], state: State
+):
+    """Its own workgroup, by name; the tables and the catalog are compact's anyway. The readme says it."""
+    made = resources(workspace.plan(**settings, compaction="athena")["planned_values"])
+    # A plan does not know the policy that names the mappings, conduct's.
+    known = {name: one for name, one in of_type(made, "aws_iam_role_policy").items() if "policy" in one}
+    before, after = allowed(state)["trial-one-compact"], allowed(known)["trial-one-compact"]
+    added = {
+        action: named - before.get(action, set())
+        for action, named in after.items()
+        if named - before.get(action, set())
+    }
+    bucket = "arn:aws:s3:::trial-one-000000000000-eu-central-1"
+    athena = {f"athena:{what}QueryExecution" for what in ("Start", "Get", "BatchGet")}
+    for action in athena | {"athena:ListQueryExecutions"}:
+        assert added.pop(action) == {"arn:aws:athena:eu-central-1:000000000000:workgroup/trial-one-compact"}
+    assert added == {
+        "s3:GetBucketLocation": {bucket},
+        "s3:GetObject": {f"{bucket}/athena/*"},
+        "s3:PutObject": {f"{bucket}/athena/*"},
+        "s3:AbortMultipartUpload": {f"{bucket}/athena/*", f"{bucket}/tables/*"},
+        "s3:ListMultipartUploadParts": {f"{bucket}/athena/*", f"{bucket}/tables/*"},
+    }
+    page = (INFRA / "README.md").read_text("utf-8").partition('With `compaction = "athena"`')[2]
+    said = set(re.findall(r"`(\w+:\w+)`", page.partition("\n\n")[0]))
+    assert said == athena | set(added) | {"athena:ListQueryExecutions"}
+    function = made["module.compact.aws_lambda_function.this"]
+    assert function["environment"][0]["variables"]["SERPLINE_COMPACTION"] == "athena"
+    [limits] = made["aws_athena_workgroup.compact[0]"]["configuration"]
+    assert not limits.get("bytes_scanned_cutoff_per_query")
+    assert limits["enforce_workgroup_configuration"]
+    others = {name: role for name, role in allowed(known).items() if name != "trial-one-compact"}
+    assert len(others) > 5
+    assert others == {name: role for name, role in allowed(state).items() if name in others}

@@ -14,7 +14,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.optimizer.qualify import qualify
 
-from stages.tables import PAGES, SHARDS
+from stages.tables import CLOSINGS, PAGES, SHARDS
 from stages.views import VIEWS
 from tests.terraform.conftest import missing
 from tests.terraform.workspace import INFRA, ROOT, Workspace, of_type, resources
@@ -79,7 +79,7 @@ def test_a_named_query_asks_for_what_there_is(path: Path):
     qualify(query, schema=schema, dialect="athena")
 
 
-TABLES = {"pages": PAGES, "shards": SHARDS}
+TABLES = {"pages": PAGES, "shards": SHARDS, "closings": CLOSINGS}
 
 
 def test_checkov_finds_nothing_that_is_not_excused():

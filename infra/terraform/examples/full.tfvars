@@ -58,11 +58,15 @@ alarms               = true
 monthly_budget_usd   = 50
 
 compact_every     = "rate(30 minutes)"
+compaction        = "function"
 horizon_hours     = 6
 lane_minutes      = 120
 shard_concurrency = 5
 memory            = { aggregate = 3008 }
 # reserved_concurrency = { aggregate = 2, conduct = 1 }
+
+# measure        = true   # what serpline measure needs
+# measure_copies = 3
 
 architecture     = "arm64"
 function_runtime = "python3.13"

@@ -1,0 +1,66 @@
+"""Lifetime: each copy of the probe is left alone for growing pauses; schedules of AWS carry it for hours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline import keys
+from pipeline.errors import Misuse, PipelineError
+from pipeline.measure.experiments import Stand, write_down
+from pipeline.measure.probes import Copy
+from stages.measure import MOST_SCHEDULES, Experiment, orders
+
+
+def start_lifetime(
+    stand: Stand, pauses: Sequence[float], *, copies: int = 1, echo: str = "", hold_s: float = 0.0
+) -> Experiment:
+    """Write it down and schedule every probe of it; nothing of this machine is needed afterwards.
+
+    Where a schedule cannot be made, those that were made are taken back before the error leaves.
+    Raises ``Misuse`` for too many probes, and where functions or group are not deployed.
+    """
+    if not pauses or min(pauses) <= 0:
+        raise Misuse("--intervals takes pauses longer than nothing, as in 5m,10m,15m")
+    planned = copies * (len(pauses) + 1)
+    if planned > MOST_SCHEDULES:
+        raise Misuse(
+            f"{copies} copies and {len(pauses)} pauses are {planned:,} probes, "
+            f"and {MOST_SCHEDULES:,} is the most"
+        )
+    found = stand.probes.copies(copies)
+    experiment = write_down(
+        stand,
+        "lifetime",
+        functions=tuple(copy.function for copy in found),
+        pauses=tuple(pauses),
+        echo=echo,
+        hold_s=hold_s,
+    )
+    try:
+        _schedule(stand, experiment, found)
+    except (PipelineError, KeyboardInterrupt):
+        give_up(stand, experiment)
+        raise
+    return experiment
+
+
+def _schedule(stand: Stand, experiment: Experiment, copies: Sequence[Copy]) -> None:
+    arns = {copy.function: copy.arn for copy in copies}
+    for function, order in orders(experiment):
+        stand.schedules.add(order, arns[function], role_arn(arns[function], stand.name))
+
+
+def give_up(stand: Stand, experiment: Experiment) -> None:
+    """Without its schedules and its description.
+
+    Every schedule that was planned is asked away: one whose answer was lost is in no list yet.
+    """
+    for _, order in orders(experiment):
+        stand.schedules.remove(order.probe)
+    stand.storage.delete(keys.experiment(experiment.experiment))
+
+
+def role_arn(function_arn: str, name: str) -> str:
+    """The role of the schedules, in the account and partition of a function."""
+    _, partition, _, _, account, *_ = function_arn.split(":")
+    return f"arn:{partition}:iam::{account}:role/{keys.schedule_role(name)}"

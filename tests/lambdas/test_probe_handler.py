@@ -1,0 +1,120 @@
+"""Function probe as Lambda calls it: by schedule and by hand with an order, and by its queue."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import boto3
+import msgspec
+import pytest
+
+from pipeline import keys
+from pipeline.errors import Misuse
+from pipeline.functions.probe import ProbeFunction
+from pipeline.storage.s3 import S3Storage
+from stages.measure import Order, Reading, decode_reading
+from tests.lambdas.kit import BUCKET, Account, Context, Engine
+
+QUEUE = "serpline-probe"
+LIFETIME = Order("lifetime-20270115T080000Z-3f2a", 1_800_000_000.0, slot=4, pause_s=300.0)
+TREE = Order("scaling-20270115T080000Z-3f2a", 1_800_000_000.0, levels=1, width=12)
+
+
+class ProbeContext(Context):
+    """What Lambda says of the probe."""
+
+    function_name = "serpline-probe"
+    memory_limit_in_mb = "512"
+
+
+@pytest.fixture
+def probing(account: Account) -> Account:
+    """An account with the probes' queue."""
+    account.sqs.create_queue(QueueName=f"{QUEUE}-dead")
+    account.sqs.create_queue(QueueName=QUEUE)
+    return account
+
+
+def staged(order: Order) -> Reading:
+    storage = S3Storage(boto3.client("s3"), BUCKET)
+    return decode_reading(storage.get(keys.reading(order.experiment, order.probe)))
+
+
+def event(order: Order) -> Any:
+    return json.loads(msgspec.json.encode(order))
+
+
+def test_an_order_gives_its_reading(probing: Account):
+    """Told by a schedule or by hand: what it read of this machine is answered, and is in the bucket."""
+    assert probing.drawn(QUEUE) == []
+    handler = ProbeFunction()
+    answer = handler(event(LIFETIME), ProbeContext())
+    row = staged(LIFETIME)
+    assert msgspec.convert(answer, Reading) == row
+    assert (row.function, row.memory_mb, row.cold, row.invocation) == ("serpline-probe", 512, True, 1)
+    assert row.init_ms is not None
+    assert row.init_ms > 0
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123 - the kernel's
+        assert row.boot_id == file.read().strip()
+    more = json.loads(row.readings)
+    assert {"disks", "processes", "user", "python", "limits", "memory_kb", "memory_limit_bytes"} <= set(more)
+    assert more["python"]["version"]
+
+    again = handler(event(msgspec.structs.replace(LIFETIME, slot=5)), ProbeContext())
+    assert (again["cold"], again["invocation"], again["init_ms"]) == (False, 2, None)
+    assert again["environment"] == row.environment
+    assert ProbeFunction()(event(LIFETIME), ProbeContext())["environment"] != row.environment
+
+
+def test_a_message_sends_its_children(probing: Account):
+    """A root's level goes to its own queue, ten a call; the message is done."""
+    body = msgspec.json.encode(TREE)
+    answer = ProbeFunction()(probing.event(QUEUE, body), ProbeContext())
+    assert answer == {"batchItemFailures": []}
+    children = [msgspec.json.decode(one, type=Order) for one in probing.drawn(QUEUE)]
+    assert sorted(child.slot for child in children) == list(range(12))
+    row = staged(TREE)
+    assert row.receives == 1
+    assert row.delay_ms < 60_000
+
+
+def test_a_message_that_is_no_order_comes_again_alone(probing: Account):
+    """It ends among the dead after its deliveries; its neighbour is done."""
+    good = msgspec.json.encode(msgspec.structs.replace(TREE, width=0, levels=0))
+    given = probing.event(QUEUE, "no json", '{"command": "id"}', good)
+    answer = ProbeFunction()(given, ProbeContext())
+    failed = {one["itemIdentifier"] for one in answer["batchItemFailures"]}
+    assert failed == {record["messageId"] for record in given["Records"][:2]}
+    assert staged(TREE).level == 0
+
+
+def test_what_cannot_be_sent_comes_again(probing: Account):
+    """A queue that is gone: the message is reported, and nothing is written that would hide it."""
+    given = probing.event(QUEUE, msgspec.json.encode(TREE))
+    probing.sqs.delete_queue(QueueUrl=probing.url(QUEUE))
+    answer = ProbeFunction()(given, ProbeContext())
+    assert len(answer["batchItemFailures"]) == 1
+    assert not list(S3Storage(boto3.client("s3"), BUCKET).keys(keys.MEASUREMENTS))
+
+
+@pytest.mark.parametrize(
+    "said", [{"command": "id"}, {"action": "compact"}, [], "id", None, {"Records": [{}]}]
+)
+def test_any_other_event_is_refused(probing: Account, said: Any):
+    """Before anything is opened, with a sentence."""
+    probing.set("LAKE", "")
+    with pytest.raises(Misuse):
+        ProbeFunction()(said, ProbeContext())
+
+
+def test_an_echo_that_is_down_is_in_the_row(probing: Account, engine: Engine):
+    """The probe goes on, and says why it knows no address; one that answers otherwise is told as well."""
+    url = engine.url.rpartition(":")[0] + ":1/echo"
+    assert probing.drawn(QUEUE) == []
+    down = ProbeFunction()(event(msgspec.structs.replace(LIFETIME, echo=url)), ProbeContext())
+    assert (down["address"], down["echo_error"]) == (None, "the echo URL failed: connection")
+    garbage = msgspec.structs.replace(LIFETIME, slot=9, echo=f"{engine.url}/echo?q=x")
+    told = ProbeFunction()(event(garbage), ProbeContext())
+    assert told["address"] is None
+    assert told["echo_error"].startswith("the echo URL's answer is no address")

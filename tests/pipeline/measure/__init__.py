@@ -1,0 +1,1 @@
+"""The experiments without a wire."""
