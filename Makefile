@@ -11,7 +11,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 UNUSED_BY_HEAVY := click fsspec markdown-it-py mdurl pygments rich certifi charset-normalizer idna requests tenacity urllib3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench package local-aws test-aws servers tools lock clean
+.PHONY: help run test lint bench soak package local-aws test-aws servers tools lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ run: $(VENV)/run ## the whole pipeline on this machine: example keywords, the pr
 	@$(BIN)/serpline query --lake $(LAKE) "SELECT keyword, rank, title, url FROM results WHERE rank <= 2 AND keyword LIKE 'how to r%' AND run_id = (SELECT max_by(run_id, fetched_at) FROM pages) ORDER BY keyword, rank LIMIT 12"
 
 test: $(VENV)/dev lint ## every test (servers and tools that are missing are left out; with CI=true that fails)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: $(VENV)/dev ## ruff, the strict type checker, and the tests of the rooms and names
 	@$(BIN)/ruff check .
@@ -32,6 +32,9 @@ lint: $(VENV)/dev ## ruff, the strict type checker, and the tests of the rooms a
 
 bench: $(VENV)/dev ## speed beside peers and floors: a table and build/bench.json (half an hour)
 	@$(BIN)/python -m bench
+
+soak: $(VENV)/dev ## 10,000 simulated stories of 1,000 tasks under kills and lost replies (an hour or two)
+	@$(BIN)/serpline simulate --seeds 10000 --tasks 1000 --jobs 2
 
 package: $(VENV)/dev ## the functions' zips in build/packages (quick when only our own code changed)
 	@$(BIN)/python -m infra.packages

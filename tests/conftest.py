@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,30 +11,41 @@ import pytest
 from tests.emulator.tools import missing
 
 SUITES = {name: Path(__file__).parent / name for name in ("emulator", "terraform")}
-LEFT_OUT = pytest.StashKey[list[str]]()
+MISSING = pytest.StashKey[str]()
+
+ON_AWS = ("tests/emulator/", "tests/lambdas/", "tests/terraform/", "tests/pipeline/test_planning.py")
+"""One process runs these one after another: they share packages, an emulator and what it counted."""
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip a suite whose tools are missing; where the tests are the gate (``CI=true``) end at once."""
-    config.stash[LEFT_OUT] = []
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep in one process what shares what it starts, and find out which suites lack their tools."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item.nodeid)))
     for name, folder in SUITES.items():
         suite = [item for item in items if folder in item.path.parents]
         reason = missing(name) if suite else ""
-        if not reason:
-            continue
-        sentence = f"{len(suite)} tests of tests/{name}: {reason}"
+        for item in suite:
+            item.stash[MISSING] = f"tests/{name}: {reason}" if reason else ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what lacks its tools; where the tests are the gate (``CI=true``) fail it."""
+    if reason := item.stash.get(MISSING, ""):
         if os.environ.get("CI") == "true":
-            raise pytest.UsageError(f"not to be left out here: {sentence}")
-        config.stash[LEFT_OUT].append(sentence)
-        _skip(suite, reason)
+            pytest.fail(f"not to be left out here: {reason}", pytrace=False)
+        pytest.skip(reason)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what was left out."""
-    if left_out := config.stash.get(LEFT_OUT, []):
-        terminalreporter.write_line(f"left out {'; '.join(left_out)}", yellow=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out, and why."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", [])
+    )
+    for reason, tests in sorted(reasons.items()):
+        terminalreporter.write_line(f"left out {tests} tests: {reason}", yellow=True)
 
 
-def _skip(items: Iterable[pytest.Item], reason: str) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.skip(reason=reason))
+def _group(nodeid: str) -> str:
+    """Whose tests stay in one process: a file's, so that what it starts is started once."""
+    return "aws" if nodeid.startswith(ON_AWS) else nodeid.partition("::")[0]

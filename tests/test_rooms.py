@@ -25,6 +25,7 @@ PURE_STDLIB = {
         "enum",
         "functools",
         "hashlib",
+        "ipaddress",
     ),
     *(
         "heapq",
@@ -63,7 +64,8 @@ DRIVERS_OF_ONE_PLACE = {
     "sqlglot": "pipeline/query",
     "pyiceberg": "pipeline/iceberg.py pipeline/glue.py pipeline/folder_catalog.py pipeline/attaching.py "
     "pipeline/table_schema.py pipeline/catalog.py pipeline/query pipeline/compaction.py "
-    "pipeline/replacement.py pipeline/expiry.py pipeline/merging.py",
+    "pipeline/athena_compaction.py pipeline/quick_transaction.py pipeline/replacement.py "
+    "pipeline/expiry.py pipeline/merging.py",
     "boto3": "pipeline/bootstrap_aws.py",
     "rich": "pipeline/cli/ pipeline/query",
     "argparse": "pipeline/cli/",
