@@ -62,6 +62,8 @@ class Catalog:
     def __init__(self) -> None:
         self._current = {spec.name: Snapshot(spec.name, 0, ()) for spec in TABLES}
         self._files = 0
+        self._tried = 0
+        self._attempts: set[int] = set()
 
     def current(self, table: str) -> Snapshot:
         """The snapshot now."""
@@ -72,13 +74,27 @@ class Catalog:
         self._files += 1
         return DataFile(self._files, **rows)
 
-    def commit(self, seen: Snapshot, files: Iterable[DataFile]) -> None:
-        """Make these the table's files, if nobody did in between. Raises ``CommitConflict``."""
+    def new_attempt(self) -> int:
+        """A number for a commit that nobody tried yet."""
+        self._tried += 1
+        return self._tried
+
+    def landed(self, attempts: set[int]) -> bool:
+        """Whether one of these attempts became a snapshot, though it may be an old one by now."""
+        return not self._attempts.isdisjoint(attempts)
+
+    def commit(self, seen: Snapshot, files: Iterable[DataFile], attempt: int = 0) -> None:
+        """Make these the table's files, if nobody did in between. Raises ``CommitConflict``.
+
+        ``attempt`` is a number by which its snapshot is known; 0 is none.
+        """
         if self._current[seen.table] is not seen:
             raise CommitConflict(f"simulated: table {seen.table} was changed by another commit")
         after = Snapshot(seen.table, seen.number + 1, tuple(files))
         check_once(after)
         self._current[seen.table] = after
+        if attempt:
+            self._attempts.add(attempt)
 
 
 def check_once(snapshot: Snapshot) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import NoReturn
 
 import msgspec
 
@@ -16,9 +17,10 @@ from pipeline.simulate.storage import SimulatedStorage
 from pipeline.simulate.timeline import START
 from pipeline.simulate.world import World
 from stages.pace import GRACE
+from stages.quota import DAY, read_resets
 from stages.run import Run
 from stages.staged import decode_staged
-from stages.tables import PAGES, SHARDS
+from stages.tables import CLOSINGS, PAGES, SHARDS
 
 _AUDITOR = Life("auditor")
 
@@ -69,14 +71,14 @@ def check_unaided(world: World) -> None:
 
 def unsharded_parts(world: World, run: Run) -> tuple[int, ...]:
     """The parts of a run that only sharding can mend."""
-    storage = SimulatedStorage(world.bucket, world.unharmed, _AUDITOR, lambda _: None)
+    storage = SimulatedStorage(world.bucket, world.unharmed, _AUDITOR, _reads)
     return unsharded(storage, run, ledger_of(world, run)).lost
 
 
 def check_pending(world: World) -> None:
     """What is missing of each run is said by ``pending``, task by task. Raises ``Violation``."""
     tables = _tables(world)
-    storage = SimulatedStorage(world.bucket, world.unharmed, _AUDITOR, lambda _: None)
+    storage = SimulatedStorage(world.bucket, world.unharmed, _AUDITOR, _reads)
     for run in world.runs():
         ledger = ledger_of(world, run)
         rows = {row.part: row for row in ledger.shards}
@@ -132,6 +134,48 @@ def check_staged(world: World) -> None:
         told = Counter(zip(columns.keyword, columns.page, columns.status, strict=True))
         if told != Counter((keyword, page, status) for keyword, page, _, _, status in pages):
             raise Violation(f"batch {key} stands in the table otherwise than in its staged object")
+
+
+def untold(world: World) -> set[str]:
+    """Closings and reopenings without a row of their own or of a later one that says it, by id."""
+    rows = {row["id"] for file in world.catalog.current(CLOSINGS.name).files for row in file.others}
+    return set(world.paces.happened) - world.paces.merged - rows
+
+
+def check_told(world: World, *, unaided: bool = False) -> None:
+    """Whatever was a closing or reopening has its row, and nothing else has one. Raises ``Violation``.
+
+    ``unaided``: but for those whose pointers were lost. That no row is there twice is seen at each commit.
+    """
+    for source, state in world.paces.states.items():
+        if state.untold:
+            raise Violation(f"nobody told {len(state.untold)} closings of {source}: {state.untold[0]}")
+    missing = untold(world)
+    if unaided:
+        lost = b"\n".join(world.losses)
+        missing = {one for one in missing if one.encode() not in lost}
+    if missing:
+        what = world.paces.happened[min(missing)]
+        raise Violation(f"{len(missing)} closings have no row, among them {what}")
+    rows = [row for file in world.catalog.current(CLOSINGS.name).files for row in file.others]
+    for row in rows:
+        event = world.paces.happened.get(row["id"])
+        if event is None or (row["source"], row["event"]) != (event.source, event.event):
+            raise Violation(f"a row of closings tells what never happened: {row}")
+
+
+def check_quota(world: World) -> None:
+    """No day of the engine holds more requests than its quota. Raises ``Violation``."""
+    if world.quota is None:
+        return
+    first, _ = read_resets(world.quota.resets)
+    moments = world.engine.arrivals.get(world.quota.source, [])
+    for day, count in Counter((moment - first) // DAY for moment in moments).items():
+        if count > world.quota.requests:
+            raise Violation(
+                f"{world.quota.source} was asked {count} times on day {day:.0f}; "
+                f"its quota is {world.quota.requests}"
+            )
 
 
 def check_rate(world: World) -> None:
@@ -192,6 +236,10 @@ def _difference(tasks: Counter[TaskKey], found: Counter[TaskKey]) -> str:
         f"{lost.total()} tasks have no row ({', '.join(map(str, list(lost)[:3]))}) and {extra.total()} rows "
         f"are too many ({', '.join(map(str, list(extra)[:3]))})"
     )
+
+
+def _reads(key: str) -> NoReturn:
+    raise AssertionError(f"an auditor writes nothing, and not {key}")
 
 
 def _tables(world: World) -> SimulatedTables:

@@ -16,6 +16,7 @@ from stages.source import Limits
 _ITEM = {"position": 1, "title": "t", "link": "https://docs.example/1", "snippet": "…"}
 _BODY = orjson.dumps({"query": "", "total": 1, "page": 1, "items": [_ITEM]})
 _NOTHING = orjson.dumps({"query": "", "total": 0, "page": 1, "items": []})
+_CUT = _BODY[:20]
 _JSON = {"content-type": "application/json"}
 
 SHUT = (120.0, 120.0, 2_000.0)
@@ -66,7 +67,7 @@ def _failure(random: Random, url: str, latency: float) -> tuple[float, Response]
     if kind in ("500", "404"):
         return latency, Response(int(kind), {}, b"", url, 5)
     if kind == "cut answer":
-        return latency, Response(200, _JSON, _BODY[:20], url, 5)
+        return latency, Response(200, _JSON, _CUT, url, 5)
     return (10.0 if kind == "timeout" else latency), Response(0, {}, b"", url, 5, kind)
 
 
@@ -90,6 +91,8 @@ class Client:
         assert self.delivery is not None  # noqa: S101  # a request without a delivery is our own mistake
         self._engine.asking.ask(self.delivery, keyword, page)
         wait, response = self._engine.answer(self._source, request.url)
+        whole = response.body != _CUT
+        self._engine.asking.answered(self.delivery, keyword, page, response, whole=whole)
         self._engine.faults.note(
             self._life.name, "ask", f"{keyword} {page} {response.status} {response.failure}"
         )

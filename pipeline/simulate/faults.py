@@ -19,6 +19,9 @@ HURRY = 0.02
 SLOW = 10.0
 """Seconds that a slow one takes at most."""
 
+LANDING = 5.0
+"""Seconds after which lands what was given up already, at most."""
+
 
 class Killed(BaseException):
     """The process is gone; no ``except Exception`` may catch that."""
@@ -69,10 +72,12 @@ class Faults:
         unavailable: Callable[[str], PipelineError],
         *,
         takes: float = HURRY,
+        sent: Callable[[], Callable[[], object]] | None = None,
     ) -> _Answer:
         """Do something that others can see, or not, and tell the truth about it, or nothing.
 
-        It ``takes`` so many seconds at most before it happens, and others work meanwhile.
+        It ``takes`` so many seconds at most before it happens, and others work meanwhile. ``sent`` gives what
+        is on its way where it happens only after it was given up; without it, the same as in time.
         """
         self.alive(life)
         weather, random = self.weather, self.random
@@ -87,6 +92,10 @@ class Faults:
         if 0 <= fate < weather.throttle:
             self.note(life.name, f"throttled {what}", about)
             raise unavailable(f"simulated: {what} {about} was throttled")
+        fate -= weather.throttle
+        if 0 <= fate < weather.belated:
+            self._land_late(life, what, about, sent() if sent is not None else do)
+            raise unavailable(f"simulated: {what} {about} timed out")
         answer = do()
         self.note(life.name, what, about)
         fate = random.random()
@@ -104,6 +113,24 @@ class Faults:
         if self.weather.throttle and self.random.random() < self.weather.throttle / 2:
             self.note(life.name, "throttled look", about)
             raise unavailable(f"simulated: a look at {about} was throttled")
+
+    def _land_late(self, life: Life, what: str, about: str, land: Callable[[], object]) -> None:
+        """Who did it was told that it failed, and goes on; it happens all the same, a little later."""
+        # Half of them land while the next attempt is on its way.
+        after = self.random.random() * self.random.choice((1.0, LANDING))
+        self.note(life.name, f"timed out {what}", about)
+
+        def arrive() -> None:
+            self.timeline.sleep(after)
+            try:
+                land()
+            except PipelineError:
+                # Too late: what it stood on is not the newest any more.
+                self.note(life.name, f"void {what}", about)
+            else:
+                self.note(life.name, f"late {what}", about)
+
+        self.timeline.spawn(f"late {what}", arrive)
 
     def happens(self, chance: float) -> bool:
         """Whether something of this chance happens now."""

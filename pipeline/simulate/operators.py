@@ -5,42 +5,66 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline import keys
-from pipeline.backlog import Room, release
 from pipeline.catalog import Ledger
-from pipeline.conducting import conduct
-from pipeline.errors import Misuse, Permanent, PipelineError, Unavailable
+from pipeline.errors import Misuse, Permanent, PipelineError, StorageUnavailable, Unavailable
 from pipeline.finishing import finish_complete_runs
+from pipeline.functions.conduct import looking
+from pipeline.functions.runtime import Opened, Remaining
+from pipeline.metrics import MemoryMetrics
 from pipeline.redrive import redrive
 from pipeline.repair import repair
 from pipeline.run_control import say
+from pipeline.settings import Settings
 from pipeline.settling import settle
 from pipeline.simulate.deployment import LANES, SOURCES
 from pipeline.simulate.faults import Killed, Life, Violation
 from pipeline.simulate.world import NAME, World, mapping
 from stages.run import Run
+from stages.source import Politeness
 
 CONDUCT_EVERY = 60.0
+CONDUCT_TAKES = 60.0
 LEDGER_EVERY = 300.0
 
 
-class _Mappings:
-    """What hands messages to the lanes."""
+class _Lambda:
+    """What hands messages to the lanes, as Lambda's own client has it."""
 
     def __init__(self, world: World, life: Life) -> None:
         self._world = world
         self._life = life
 
-    def works(self, mapping: str) -> bool | None:
-        """None while it is being changed, now and then."""
-        return None if self._world.faults.happens(0.05) else self._world.mappings[mapping]
+    def get_event_source_mapping(self, *, UUID: str) -> dict[str, str]:  # noqa: N803  # as boto3 has it
+        """Being changed, now and then."""
+        self._world.faults.look(self._life, UUID, Unavailable)
+        if self._world.faults.happens(0.05):
+            return {"State": "Updating"}
+        return {"State": "Enabled" if self._world.mappings[UUID] else "Disabled"}
 
-    def switch(self, mapping: str, *, on: bool) -> None:
+    def update_event_source_mapping(self, *, UUID: str, Enabled: bool) -> None:  # noqa: N803
         """At once."""
 
         def change() -> None:
-            self._world.mappings[mapping] = on
+            self._world.mappings[UUID] = Enabled
 
-        self._world.faults.effect(self._life, "switch", f"{mapping} {on}", change, Unavailable)
+        self._world.faults.effect(self._life, "switch", f"{UUID} {Enabled}", change, Unavailable)
+
+
+class _Clients:
+    """The clients that conduct asks for."""
+
+    def __init__(self, world: World, life: Life) -> None:
+        self.lambda_ = _Lambda(world, life)
+
+
+class _Invocation:
+    """One call of the function."""
+
+    aws_request_id = "simulated"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """As long as a call may take."""
+        return int(CONDUCT_TAKES * 1000)
 
 
 class _Events:
@@ -86,22 +110,29 @@ def conductor(world: World) -> None:
 
 
 def conduct_once(world: World, life: Life) -> None:
-    """Lanes and backlog of every source."""
-    storage, queues, pacer = world.storage(life), world.queues(life), world.pacer(life)
-    for source in SOURCES:
-        lanes = [mapping(source, lane) for lane in range(LANES)]
-        conduct(
-            storage,
-            _Mappings(world, life),
-            source,
-            lanes,
-            pacer.state(source),
-            now=life.clock(),
-            lane_seconds=world.deployment.lane_seconds,
-        )
-    for source in SOURCES:
-        rate = world.deployment.loaded[source].source.spec.politeness.rate
-        release(storage, queues, source, Room(rate, world.deployment.horizon))
+    """The function conduct, invoked once."""
+    deployed = world.deployment
+    paces = {source: one.source.spec.politeness for source, one in deployed.loaded.items()}
+    opened = Opened(
+        settings=Settings(
+            mappings={source: [mapping(source, lane) for lane in range(LANES)] for source in SOURCES},
+            lane_minutes=deployed.lane_seconds / 60,
+            lane_rest_minutes=deployed.lane_rest / 60,
+            horizon=deployed.horizon,
+        ),
+        clients=_Clients(world, life),  # type: ignore[arg-type]  # what conduct asks of them
+        place=world.place(life),
+        metrics=MemoryMetrics(),  # type: ignore[arg-type]
+        log=world.log,
+    )
+    remaining = Remaining(life.clock)
+    remaining.begin(_Invocation())
+
+    def terms_of(source: str) -> Politeness:
+        world.faults.look(life, keys.own_source(source), StorageUnavailable)
+        return paces[source]
+
+    looking(opened, terms_of)({}, remaining)
 
 
 def ledger_keeper(world: World) -> None:

@@ -15,6 +15,7 @@ from pipeline.queues.protocol import Queue
 from pipeline.retrieve import Retriever
 from pipeline.robots import RobotsShelf
 from pipeline.run_control import RunControls
+from pipeline.simulate.asking import Budget
 from pipeline.simulate.engine import Client
 from pipeline.simulate.faults import Killed, Life
 from pipeline.simulate.loop import VirtualLoop
@@ -134,12 +135,15 @@ class FetchProcess:
     most = 1
     window = 0.0
 
-    def __init__(self, world: World, life: Life, source: str) -> None:
+    def __init__(self, world: World, life: Life, source: str, lane: str) -> None:
+        """``lane`` is which of the source's functions it is."""
         asked = world.deployment.sources[source]
         queues = world.queues(life)
         place = world.place(life)
         self._world = world
         self._life = life
+        limits = asked.loaded.source.spec.limits
+        self._budget = Budget(limits.attempts, limits.refusals, world.moves)
         self._client = Client(world.engine, source, life)
         self._runner = asyncio.Runner(loop_factory=lambda: VirtualLoop(world.timeline))
         retriever = Retriever(
@@ -163,7 +167,9 @@ class FetchProcess:
             place.metrics,
             world.log,
             lambda started: started + place.longest,
+            lane=lane,
             controls=RunControls(place.storage, life.clock),
+            backlog=place.backlog,
         )
         self.queue = queues.fetch(source)
         self.handle = one_by_one(self._fetch)
@@ -177,7 +183,7 @@ class FetchProcess:
         batch = decode_batch(body)
         asking = self._world.asking
         there = keys.staged(batch) in self._world.bucket.objects
-        delivery = asking.begin(batch, self._life.name, staged=there)
+        delivery = asking.begin(batch, self._life.name, self._budget, staged=there)
         self._client.delivery = delivery
         done = False
         try:

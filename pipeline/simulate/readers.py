@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pipeline import keys
-from pipeline.simulate.catalog import BatchKey, DataFile, Snapshot
-from pipeline.simulate.faults import Killed, Life, Violation
+from pipeline.errors import CatalogUnavailable, CommitConflict, Retryable
+from pipeline.iceberg import UnknownOutcome
+from pipeline.simulate.catalog import COMMIT_TAKES, BatchKey, DataFile, Snapshot
+from pipeline.simulate.faults import Life, Violation
+from pipeline.simulate.operators import lives
 from pipeline.simulate.world import World
 from stages.compact import FileFacts, plan
 from stages.records import Batch
@@ -12,7 +17,11 @@ from stages.staged import read_header
 from stages.tables import PAGES
 
 READ_EVERY = 45.0
-COMPACT_EVERY = 150.0
+COMPACT_EVERY = 50.0
+MERGING = 20.0
+"""Seconds that merging takes, at most."""
+
+COMMIT_TRIES = 30
 ROW_BYTES = 1_000
 TARGET = 100 * ROW_BYTES
 """Small, so that files of a few batches are worth a compaction."""
@@ -69,15 +78,12 @@ def compactor(world: World) -> None:
     """Merge small files of a partition into one, now and then."""
     while True:
         world.timeline.sleep(world.random.random() * 2 * COMPACT_EVERY)
-        life = Life("compact")
-        try:
-            _compact(world, life)
-        except Killed:
-            continue
+        lives(world, "compact", partial(compact, world))
 
 
-def _compact(world: World, life: Life) -> None:
-    seen = world.catalog.current(PAGES.name)
+def compact(world: World, life: Life) -> None:
+    """One turn over the table of pages, as the compactor does it."""
+    seen = _look(world, life)
     by_partition: dict[object, list[DataFile]] = {}
     for file in seen.files:
         run_date, source, _, part, *_ = next(iter(file.pages))
@@ -89,15 +95,53 @@ def _compact(world: World, life: Life) -> None:
             _replace(world, life, [named[fact.path] for fact in group])
 
 
+def _look(world: World, life: Life) -> Snapshot:
+    world.faults.look(life, f"table {PAGES.name}", CatalogUnavailable)
+    return world.catalog.current(PAGES.name)
+
+
 def _replace(world: World, life: Life, old: list[DataFile]) -> None:
+    """Write what replaces these files, and commit it until it is there or cannot be any more.
+
+    An attempt without a reply may have landed, or land yet: each look asks for that first.
+    """
     pages = {key: rows for file in old for key, rows in file.pages.items()}
     new = world.catalog.new_file(pages=pages)
-    world.timeline.sleep(world.random.random() * 20.0)
-    world.faults.alive(life)
-    current: Snapshot = world.catalog.current(PAGES.name)
-    if not set(map(id, old)) <= set(map(id, current.files)):
-        world.faults.note("compact", "gives up")
-        return
+    world.timeline.sleep(world.random.random() * MERGING)
     gone = set(map(id, old))
-    world.catalog.commit(current, [*(file for file in current.files if id(file) not in gone), new])
-    world.faults.note("compact", "compacts", f"{len(old)}")
+    attempts: set[int] = set()
+    for tried in range(COMMIT_TRIES):
+        try:
+            current = _look(world, life)
+            if world.catalog.landed(attempts):
+                world.faults.note("compact", "finds its commit")
+                return
+            if not gone <= set(map(id, current.files)):
+                world.faults.note("compact", "gives up")
+                return
+            _commit(world, life, current, gone, new, attempts)
+        except Retryable:
+            world.timeline.sleep(min(1.0, 0.02 * 2**tried) * (0.5 + world.random.random()))
+        else:
+            world.faults.note("compact", "compacts", f"{len(old)}")
+            return
+    raise CommitConflict("simulated: compaction lost to other commits each time")
+
+
+def _commit(
+    world: World, life: Life, current: Snapshot, gone: set[int], new: DataFile, attempts: set[int]
+) -> None:
+    if world.faults.happens(world.faults.weather.conflict):
+        # Another's commit of something else, between our look and our commit.
+        world.catalog.commit(current, current.files)
+    attempt = world.catalog.new_attempt()
+    attempts.add(attempt)
+    kept = [file for file in current.files if id(file) not in gone]
+    world.faults.effect(
+        life,
+        "compaction",
+        f"{PAGES.name} {new.rows}",
+        lambda: world.catalog.commit(current, [*kept, new], attempt),
+        UnknownOutcome,
+        takes=COMMIT_TAKES,
+    )

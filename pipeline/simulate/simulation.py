@@ -11,7 +11,7 @@ import msgspec
 from pipeline import keys
 from pipeline.simulate import chaos, checks, operators
 from pipeline.simulate.deployment import LANES, SOURCES
-from pipeline.simulate.faults import Life, Violation
+from pipeline.simulate.faults import LANDING, Life, Violation
 from pipeline.simulate.processes import AggregateProcess, FetchProcess, ShardProcess, worker
 from pipeline.simulate.readers import Reader, compactor
 from pipeline.simulate.weather import CALM, draw_weather
@@ -26,6 +26,9 @@ ROUNDS = 12
 
 LATE = 30
 """Messages that are delivered once more after the end."""
+
+REST = 10_000
+"""Minutes in which the queues must come to rest: days, where a quota is spent day after day."""
 
 COPIES = 2
 
@@ -50,13 +53,14 @@ class Outcome(msgspec.Struct, frozen=True):
 def simulate(seed: int, tasks: int = TASKS, parts: Parts | None = None) -> Outcome:
     """Simulate one seed. Nothing but the arguments and the code decides what comes of it."""
     random = Random(seed)  # noqa: S311  # a replay is the point
-    world = World(random, parts if parts is not None else Parts())
+    world = World(random, parts if parts is not None else Parts(), tasks)
     began = world.timeline.now
     violation, in_vain = "", 0
     try:
         _story(world, tasks)
         in_vain = world.asking.check()
         checks.check_rate(world)
+        checks.check_quota(world)
     except Violation as found:
         violation = str(found)
     # A defect of the pipeline, or of its model, is found by its seed like anything else.
@@ -93,28 +97,37 @@ def _story(world: World, tasks: int) -> None:
     world.faults.most = 20_000 + 200 * tasks
     world.faults.weather = draw_weather(world.random)
     world.skew = world.faults.weather.skew
+    world.moves = world.faults.weather.engine_moves > 0
     world.faults.note("director", "weather", str(world.faults.weather))
+    if world.quota is not None:
+        world.faults.note("director", "quota", str(world.quota))
     _people(world, reader)
     chaos.play(world, tasks)
     world.faults.weather = CALM
     world.faults.note("director", "calm")
+    # What was on its way when its sender gave it up lands, and is not newer than what comes now.
+    world.timeline.sleep(LANDING)
     for run in world.runs():
         if b"paused" in world.bucket.objects.get(keys.control(run.run_id), b""):
             operators.resume(world, run)
     _rest(world)
     checks.check_unaided(world)
+    checks.check_told(world, unaided=True)
     checks.check_pending(world)
     for dropped in world.drops:
         if checks.frozen(world, dropped.run_id) is None:
             # What was to say that the file is there was lost before anything was written down.
             chaos.send(world, dropped)
     _mend(world)
+    _mend_closings(world)
     operators.lives(world, "ledger", lambda life: operators.finish_once(world, life))
     operators.lives(world, "ledger", lambda life: operators.finish_once(world, life))
     reader.look()
     checks.check_ends(world)
+    checks.check_told(world)
     _late(world)
     checks.check_ends(world)
+    checks.check_told(world)
 
 
 def _people(world: World, reader: Reader) -> None:
@@ -143,7 +156,7 @@ def _fetcher(world: World, source: str, lane: int, copy: int) -> None:
         return world.mappings[mapping(source, lane)] and copy < world.deployment.copies
 
     def open_process(world: World, life: Life) -> FetchProcess:
-        return FetchProcess(world, life, source)
+        return FetchProcess(world, life, source, str(lane))
 
     world.timeline.spawn(name, lambda: worker(world, name, open_process, ready))
 
@@ -165,7 +178,7 @@ def _late(world: World) -> None:
 def _rest(world: World) -> None:
     """Wait until nothing is waiting or in flight any more. Raises ``Violation`` where that never comes."""
     quiet = 0
-    for _ in range(1_000):
+    for _ in range(REST):
         world.timeline.sleep(60.0)
         depths = [world.mail.depth(name) for name in operators.QUEUES]
         busy = sum(depth.waiting + depth.in_flight for depth in depths)
@@ -196,3 +209,13 @@ def _mend(world: World) -> None:
             operators.lives(world, way, partial(act, world, run=run))
     told = "; ".join(f"{run.run_id}: {checks.standing(world, run)}" for run in waiting)
     raise Violation(f"runs are incomplete after {rounds} rounds of mending (by {way}): {told}")
+
+
+def _mend_closings(world: World) -> None:
+    """Closings whose pointers were lost: the repair of any run sends those of all sources again."""
+    for run in world.runs():
+        if not checks.untold(world):
+            return
+        world.faults.note("director", "repair closings", run.run_id)
+        operators.lives(world, "repair", partial(operators.repair_run, world, run=run))
+        _rest(world)

@@ -38,12 +38,17 @@ class Bucket:
 class SimulatedStorage:
     """The bucket, in one life."""
 
-    def __init__(self, bucket: Bucket, faults: Faults, life: Life, made: Callable[[str], None]) -> None:
-        """``made`` is told the key of every object that this life wrote where there was none."""
+    def __init__(
+        self, bucket: Bucket, faults: Faults, life: Life, writing: Callable[[str], Callable[[], None]]
+    ) -> None:
+        """``writing`` is told the key of an object that is to be written; what it gives is called if it was.
+
+        That is, where there was none.
+        """
         self._bucket = bucket
         self._faults = faults
         self._life = life
-        self._made = made
+        self._writing = writing
 
     def get(self, key: str) -> bytes:
         """The whole object."""
@@ -73,17 +78,19 @@ class SimulatedStorage:
 
     def put(self, key: str, body: bytes) -> None:
         """Write the object, whatever was there."""
+        made = self._writing(key)
 
         def write() -> None:
             fresh = key not in self._bucket.objects
             self._bucket.write(key, body)
             if fresh:
-                self._made(key)
+                made()
 
         self._faults.effect(self._life, "put", key, write, StorageUnavailable)
 
     def put_new(self, key: str, body: bytes) -> bool:
         """Write the object where there is none; False also where a reply of this very write was lost."""
+        made = self._writing(key)
 
         def write() -> bool:
             if self._faults.happens(self._faults.weather.conflict):
@@ -92,7 +99,7 @@ class SimulatedStorage:
             if key in self._bucket.objects:
                 return False
             self._bucket.write(key, body)
-            self._made(key)
+            made()
             return not self._faults.happens(self._faults.weather.lost_reply)
 
         return self._faults.effect(self._life, "put_new", key, write, StorageUnavailable)

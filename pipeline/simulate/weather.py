@@ -20,6 +20,8 @@ class Weather(msgspec.Struct, frozen=True):
     """An effect or a read is refused; nothing happened."""
     lost_reply: float = 0.0
     """An effect happened, and an error is told."""
+    belated: float = 0.0
+    """An error is told of an effect, which happens all the same, seconds later."""
     slow: float = 0.0
     """An effect takes seconds, and others come in between."""
     conflict: float = 0.0
@@ -53,6 +55,7 @@ def draw_weather(random: Random) -> Weather:
         kill=random.choice((0.0, 0.001, 0.004, 0.01, 0.03)),
         throttle=random.choice((0.0, 0.005, 0.03)),
         lost_reply=random.choice((0.0, 0.005, 0.03)),
+        belated=random.choice((0.0, 0.005, 0.03)),
         slow=random.choice((0.0, 0.02, 0.1)),
         conflict=random.choice((0.0, 0.02, 0.2)),
         repeat=random.choice((0.0, 0.02, 0.1)),
@@ -60,7 +63,7 @@ def draw_weather(random: Random) -> Weather:
         expire=random.choice((0.0, 0.0, 0.02, 0.1)),
         skew=random.choice((0.0, 0.0, 1.0)),
         visibility=random.choice((20.0, 120.0, 600.0)),
-        engine_fails=random.choice((0.0, 0.03, 0.15)),
+        engine_fails=random.choice((0.0, 0.03, 0.2)),
         engine_refuses=random.choice((0.0, 0.002, 0.01)),
         engine_moves=random.choice((0.0, 0.0, 0.05, 0.4)),
         latency=random.choice((0.05, 0.3, 1.0)),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -16,12 +18,12 @@ from pipeline.pacers.pacer import Pacer
 from pipeline.queues.names import Queues
 from pipeline.simulate.asking import Asking
 from pipeline.simulate.catalog import Catalog, SimulatedTables
-from pipeline.simulate.deployment import BUCKET, LANES, SOURCES, draw_deployment
+from pipeline.simulate.deployment import BUCKET, LANES, SOURCES, draw_deployment, draw_quota
 from pipeline.simulate.engine import Engine
 from pipeline.simulate.faults import Faults, Life, Violation
 from pipeline.simulate.files import KeywordFile
 from pipeline.simulate.mail import Mail
-from pipeline.simulate.pace import SimulatedPaceStore
+from pipeline.simulate.pace import Paces, SimulatedPaceStore
 from pipeline.simulate.queues import SimulatedBroker
 from pipeline.simulate.storage import Bucket, SimulatedStorage
 from pipeline.simulate.timeline import Timeline
@@ -31,7 +33,6 @@ from pipeline.steps.drop import DropTerms
 from pipeline.steps.fetch import FetchStep
 from pipeline.steps.shard import Outlet, ShardStep
 from pipeline.storage.protocol import Storage
-from stages.pace import PaceState
 from stages.run import Run
 
 NAME = "t"
@@ -82,7 +83,8 @@ class Dropped(msgspec.Struct, frozen=True):
 class World:
     """Everything that processes share."""
 
-    def __init__(self, random: Random, parts: Parts) -> None:
+    def __init__(self, random: Random, parts: Parts, tasks: int = 0) -> None:
+        """``tasks`` are those of the story; without any no source has a quota."""
         self.random = random
         self.parts = parts
         self.trace = Trace()
@@ -93,11 +95,14 @@ class World:
         self.bucket = Bucket()
         self.mail = Mail(self.faults, self._lose)
         self.catalog = Catalog()
-        self.paces: dict[str, PaceState] = {}
+        self.paces = Paces()
         self.asking = Asking()
         self.engine = Engine(self.faults, self.asking)
         self.log = Log()
-        self.deployment = draw_deployment(random, 1)
+        self.quota = draw_quota(random, tasks, self.timeline.now) if tasks else None
+        self.deployment = draw_deployment(random, 1, self.quota)
+        self.moves = False
+        """Whether answers moved while the weather was bad."""
         self.skew = 0.0
         """By how much clocks differ while the weather is bad."""
         self.deployments = [self.deployment]
@@ -113,13 +118,13 @@ class World:
 
     def deploy(self) -> None:
         """A new release; processes take it up at their next message."""
-        self.deployment = draw_deployment(self.random, self.deployment.number + 1)
+        self.deployment = draw_deployment(self.random, self.deployment.number + 1, self.quota)
         self.deployments.append(self.deployment)
         self.faults.note("director", "deploys", str(self.deployment.number))
 
     def storage(self, life: Life) -> SimulatedStorage:
         """Storage for one life."""
-        return self.parts.storage(self.bucket, self.faults, life, lambda key: self._made(key, life))
+        return self.parts.storage(self.bucket, self.faults, life, lambda key: self._writing(key, life))
 
     def queues(self, life: Life) -> Queues:
         """Queues for one life."""
@@ -149,21 +154,25 @@ class World:
             user_agent="serpline/simulated",
             clock=life.clock,
             longest=self.deployment.longest,
+            backlog=self.deployment.backlog,
         )
 
     def outlet(self, storage: Storage, queues: Queues) -> Outlet:
         """The way out of shard: queue and backlog."""
-        rates = {name: one.source.spec.politeness.rate for name, one in self.deployment.loaded.items()}
-        return BacklogOutlet(storage, queues, rates, self.deployment.horizon)
+        paces = {name: one.source.spec.politeness for name, one in self.deployment.loaded.items()}
+        rates = {name: pace.rate for name, pace in paces.items()}
+        quotas = {name: pace.quota for name, pace in paces.items()}
+        return BacklogOutlet(storage, queues, rates, self.deployment.horizon, quotas, self.timeline)
 
     def runs(self) -> list[Run]:
         """Every run that was frozen, looked up without a fault."""
         found = sorted(key for key in self.bucket.objects if key.endswith("/run.json"))
         return [msgspec.json.decode(self.bucket.objects[key], type=Run) for key in found]
 
-    def _made(self, key: str, life: Life) -> None:
+    def _writing(self, key: str, life: Life) -> Callable[[], None]:
         if key.startswith(keys.STAGING) and not keys.is_shard(key):
-            self.asking.staged(key, life.name)
+            return partial(self.asking.staged, key, self.asking.latest(key, life.name))
+        return _nothing
 
     def _lose(self, body: bytes) -> None:
         self.losses.append(body)
@@ -172,6 +181,10 @@ class World:
 def mapping(source: str, lane: int) -> str:
     """The name of what hands a source's messages to a lane."""
     return f"{source}/{lane}"
+
+
+def _nothing() -> None:
+    """Nobody counts this object."""
 
 
 def _no_catalog() -> Any:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from pipeline.errors import PipelineError
 from pipeline.iceberg import UnknownOutcome
 from pipeline.queues.protocol import Received
+from pipeline.retrieve import Retrieved, Retriever
 from pipeline.simulate.catalog import COMMIT_TAKES, Catalog, SimulatedTables
 from pipeline.simulate.queues import SimulatedBroker, SimulatedQueue
 from pipeline.simulate.storage import SimulatedStorage
 from pipeline.simulate.world import Parts
 from pipeline.steps.fetch import FetchStep
+from stages.records import Batch
 from stages.staged import read_header
 
 
@@ -113,6 +117,79 @@ class Blind:
         return None if key.startswith("staging/") else self._storage.find(key)
 
 
+def _with_limits(retriever: Retriever, **limits: int) -> Retriever:
+    """The retriever of a source whose file says other limits."""
+    spec = retriever.source.spec
+    spec = msgspec.structs.replace(spec, limits=msgspec.structs.replace(spec.limits, **limits))
+    return msgspec.structs.replace(retriever, source=msgspec.structs.replace(retriever.source, spec=spec))
+
+
+class TirelessFetch(FetchStep):
+    """Tries again for ever."""
+
+    def _ask(self, batch: Batch) -> Retrieved:
+        self._retriever = _with_limits(self._retriever, attempts=1_000)
+        return super()._ask(batch)
+
+
+class StubbornFetch(FetchStep):
+    """Tries three times as often as the source's file says."""
+
+    def _ask(self, batch: Batch) -> Retrieved:
+        real = self._retriever
+        try:
+            self._retriever = _with_limits(real, attempts=3 * real.source.spec.limits.attempts)
+            return super()._ask(batch)
+        finally:
+            self._retriever = real
+
+
+class ImportunateFetch(FetchStep):
+    """Asks again whatever was refused."""
+
+    def _ask(self, batch: Batch) -> Retrieved:
+        self._retriever = _with_limits(self._retriever, refusals=1_000)
+        return super()._ask(batch)
+
+
+class UniformFetch(FetchStep):
+    """Gives every source the same limits, whatever its file says."""
+
+    def _ask(self, batch: Batch) -> Retrieved:
+        self._retriever = _with_limits(self._retriever, attempts=4, refusals=4)
+        return super()._ask(batch)
+
+
+class DoubtingFetch(FetchStep):
+    """Asks for the whole batch a second time, and goes by that."""
+
+    def _ask(self, batch: Batch) -> Retrieved:
+        super()._ask(batch)
+        return super()._ask(batch)
+
+
+class SpendthriftFetch(FetchStep):
+    """Knows of no quota."""
+
+    def _ask(self, batch: Batch) -> Retrieved:
+        source = self._retriever.source
+        pace = msgspec.structs.replace(source.spec.politeness, quota=0)
+        spec = msgspec.structs.replace(source.spec, politeness=pace)
+        source = msgspec.structs.replace(source, spec=spec)
+        self._retriever = msgspec.structs.replace(self._retriever, source=source)
+        return super()._ask(batch)
+
+
+class HastyFetch(FetchStep):
+    """Takes a closing for told before it was."""
+
+    def tell(self, source: str, *, look: bool = False) -> None:
+        pacer = self._retriever.pacer
+        with suppress(PipelineError):
+            pacer.told(source, pacer.state(source).untold)
+        super().tell(source, look=look)
+
+
 class ThawingStorage(SimulatedStorage):
     """Freezes a run anew at each event."""
 
@@ -140,4 +217,11 @@ SABOTEURS: dict[str, Parts] = {
     "the remainder of a batch is not sent": Parts(fetch=ForgettingFetch),
     "a run is frozen once more": Parts(storage=ThawingStorage),
     "a batch is asked again though it was staged": Parts(fetch=BlindFetch),
+    "attempts have no limit": Parts(fetch=TirelessFetch),
+    "attempts are three times those of the source's file": Parts(fetch=StubbornFetch),
+    "refusals have no limit": Parts(fetch=ImportunateFetch),
+    "all sources have the same limits": Parts(fetch=UniformFetch),
+    "a batch is asked twice in one delivery": Parts(fetch=DoubtingFetch),
+    "a quota is not looked at": Parts(fetch=SpendthriftFetch),
+    "a closing is forgotten before it is told": Parts(fetch=HastyFetch),
 }

@@ -5,31 +5,36 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from random import Random
 
+import msgspec
 import pytest
 from pyiceberg.expressions import And, In
 
 from pipeline.errors import CommitConflict, QueueUnavailable, StorageUnavailable
 from pipeline.iceberg import between, equal
-from pipeline.simulate.asking import MOST_REQUESTS, Asking
 from pipeline.simulate.catalog import Catalog, SimulatedTables
 from pipeline.simulate.deployment import draw_deployment
-from pipeline.simulate.faults import Faults, Killed, Life, Violation
+from pipeline.simulate.faults import LANDING, Faults, Killed, Life, Violation
 from pipeline.simulate.files import draw_file
 from pipeline.simulate.loop import VirtualLoop
 from pipeline.simulate.mail import MAX_RECEIVES, Mail
+from pipeline.simulate.operators import lives
+from pipeline.simulate.pace import Paces, SimulatedPaceStore
 from pipeline.simulate.queues import SimulatedBroker, SimulatedQueue
-from pipeline.simulate.readers import Reader
+from pipeline.simulate.readers import Reader, compact
 from pipeline.simulate.storage import Bucket, SimulatedStorage
 from pipeline.simulate.timeline import Timeline
 from pipeline.simulate.trace import Trace
 from pipeline.simulate.weather import Weather
 from pipeline.simulate.where import bounds_of
 from pipeline.simulate.world import Parts, World
+from stages.closings import noted
+from stages.pace import PaceState
 from stages.run import Options, SourceTerms
 from stages.tables import PAGES
-from tests.pipeline.kit import make_batch, make_run
+from tests.pipeline.kit import make_run
 
 KEY = ("2027-01-15", "alpha", "run1", 0, 1, 0)
 ROW = ("a", 1, "en-US", "desktop", "ok")
@@ -48,7 +53,8 @@ def make_queue(faults: Faults, lost: list[bytes] | None = None) -> SimulatedQueu
 
 
 def make_storage(faults: Faults, bucket: Bucket, made: list[str] | None = None) -> SimulatedStorage:
-    return SimulatedStorage(bucket, faults, Life("test"), (made if made is not None else []).append)
+    told = made if made is not None else []
+    return SimulatedStorage(bucket, faults, Life("test"), lambda key: partial(told.append, key))
 
 
 def test_time_jumps_to_who_is_next_and_one_actor_runs_at_a_time():
@@ -116,6 +122,54 @@ def test_a_lost_reply_is_an_error_of_what_happened_and_a_throttle_of_what_did_no
     with pytest.raises(StorageUnavailable, match="throttled"):
         make_storage(make_faults(throttle=1.0), bucket).put("b", b"1")
     assert bucket.objects == {"a": b"1"}
+
+
+def test_what_was_given_up_lands_a_little_later():
+    """An error is told, and seconds later it happens all the same, whoever is still there to see it."""
+    bucket, faults = Bucket(), make_faults(belated=1.0)
+    with pytest.raises(StorageUnavailable, match="timed out"):
+        make_storage(faults, bucket).put("a", b"1")
+    assert not bucket.objects
+    faults.timeline.sleep(LANDING)
+    assert bucket.objects == {"a": b"1"}
+    faults.timeline.close()
+
+
+def test_a_pace_that_lands_late_replaces_only_what_it_was_made_of():
+    """As a conditional write does; and whatever was a closing in a stored state is remembered."""
+    faults, paces = make_faults(belated=1.0), Paces()
+    store = SimulatedPaceStore(paces, faults, Life("test"))
+    for second in (False, True):
+        before = paces.state("alpha")
+        with pytest.raises(StorageUnavailable):
+            store.change("alpha", lambda state: (msgspec.structs.replace(state, leases=state.leases + 1), 0))
+        if second:
+            paces.store("alpha", before := msgspec.structs.replace(before, tat=7.0))
+        faults.timeline.sleep(LANDING)
+        assert paces.state("alpha") == (before if second else PaceState(leases=1))
+    closed = noted(PaceState(), PaceState(closed_since=1.0, closed_until=2.0), "alpha", 1.0)
+    paces.store("alpha", closed)
+    paces.store("alpha", PaceState())
+    assert [event.event for event in paces.happened.values()] == ["closed"]
+    faults.timeline.close()
+
+
+@pytest.mark.parametrize("weather", [{"lost_reply": 0.5}, {"belated": 0.5}, {"conflict": 0.5}, {"kill": 0.2}])
+def test_a_compaction_under_faults_loses_and_doubles_nothing(weather: dict[str, float]):
+    """Killed, told an error or beaten by an append: every batch stays, once, and files become fewer."""
+    world = World(Random(1), Parts())
+    catalog = world.catalog
+    batches = [(*KEY[:4], number, 0) for number in range(40)]
+    world.faults.weather = Weather(**weather)
+    for key in batches:
+        current = catalog.current(PAGES.name)
+        catalog.commit(current, [*current.files, catalog.new_file(pages={key: (ROW,) * 4})])
+        lives(world, "compact", partial(compact, world))
+    world.timeline.sleep(LANDING)
+    last = catalog.current(PAGES.name)
+    assert Counter(key for key, _ in last.batches()) == Counter(batches)
+    assert len(last.files) < 20
+    world.timeline.close()
 
 
 def test_a_conditional_write_that_lost_its_own_reply_says_that_one_was_there():
@@ -230,39 +284,10 @@ def test_a_reader_notices_half_a_batch_and_rows_that_change():
     reader.look()
 
 
-def test_requests_in_vain_need_an_excuse():
-    """Asked and neither staged nor killed, failed or overtaken: amplification."""
-    asking = Asking()
-    batch = make_batch(["a"])
-    asking.ask(delivery := asking.begin(batch, "one", staged=False), "a", 1)
-    asking.end(delivery, failed=False)
-    with pytest.raises(Violation, match="neither staged"):
-        asking.check()
-    delivery.overtaken = True
-    assert asking.check() == 1
-    with pytest.raises(Violation, match="staged before"):
-        asking.ask(asking.begin(batch, "two", staged=True), "a", 1)
-
-
-def test_a_task_has_a_budget_of_requests():
-    """One for the answer, and one less than it may fail and be refused."""
-    asking = Asking()
-    for cut in range(MOST_REQUESTS + 1):
-        batch = make_batch(["a"], cut=cut)
-        delivery = asking.begin(batch, "one", staged=False)
-        asking.ask(delivery, "a", 1)
-        asking.staged(delivery.key, "one")
-        asking.end(delivery, failed=False)
-        if cut < MOST_REQUESTS:
-            assert asking.check() == 0
-    with pytest.raises(Violation, match="budget"):
-        asking.check()
-
-
 def test_a_release_changes_what_a_release_may_change():
     """Sources, defaults, batch size and K differ between seeds, and all of them can be loaded."""
     drawn = [draw_deployment(Random(seed), 1) for seed in range(40)]
-    for name in ("source", "parts", "batch_size", "horizon", "longest", "copies"):
+    for name in ("source", "parts", "batch_size", "horizon", "longest", "copies", "backlog", "lane_rest"):
         assert len({getattr(one, name) for one in drawn}) > 1, name
     assert len({one.loaded["alpha"].source.hash for one in drawn}) > 10
 

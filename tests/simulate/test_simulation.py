@@ -20,7 +20,7 @@ BLOCKS = 10
 STRIKES = [
     *(
         f"{when} {effect}"
-        for when in ("killed before", "killed after", "throttled", "lost reply of")
+        for when in ("killed before", "killed after", "throttled", "lost reply of", "timed out", "late")
         for effect in ("send", "ack", "put", "put_new", "pace", "commit")
     ),
     *(
@@ -32,8 +32,21 @@ STRIKES = [
         "expired",
         "taken back",
     ),
-    *("buried", "deploys", "settle", "repair", "told off", "shuts", "compacts", "reads", "late deliveries"),
+    *(
+        "buried",
+        "deploys",
+        "settle",
+        "repair",
+        "told off",
+        "shuts",
+        "compacts",
+        "finds its commit",
+        "reads",
+        "late deliveries",
+    ),
     *("storm", "replaces", "control", "ask robots", "stalled"),
+    *("late switch", "void pace", "void commit", "killed before compaction", "killed after compaction"),
+    *("throttled compaction", "lost reply of compaction", "quota"),
 ]
 
 
@@ -58,7 +71,7 @@ def test_every_task_ends_as_exactly_one_row_whatever_goes_wrong(number: int):
 def test_every_fault_strikes():
     """The simulations are no fair weather: each fault happens again and again, and many tasks are asked."""
     met: Counter[str] = Counter()
-    for number in range(3):
+    for number in range(BLOCKS // 2):
         for outcome in block(number):
             met.update(outcome.counts)
     assert {what: met[what] for what in STRIKES if met[what] < 3} == {}
