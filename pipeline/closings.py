@@ -8,7 +8,7 @@ has it told again, which changes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -33,7 +33,26 @@ def tell(
         if first:
             _log(event, log)
     if events:
-        pacer.told(source, events)
+        forgotten = pacer.told(source, events)
+        if forgotten:
+            log.warning("closings were not told in time and are no rows", source=source, closings=forgotten)
+
+
+class Known(Protocol):
+    """Tables that know which closings they hold."""
+
+    def closing_ids(self) -> set[str]:
+        """By their ids."""
+
+
+def clear_told(storage: Storage, tables: Known) -> int:
+    """Remove the staged closings that the table holds, where nothing expires by itself; gives how many."""
+    staged = list(storage.keys(keys.staged_closings()))
+    there = tables.closing_ids() if staged else set()
+    told = [key for key in staged if keys.closing_id(key) in there]
+    for key in told:
+        storage.delete(key)
+    return len(told)
 
 
 def _log(event: Closing, log: Any) -> None:

@@ -21,6 +21,7 @@ from pipeline import keys
 from pipeline.attaching import ready_tables
 from pipeline.bootstrap import Place
 from pipeline.catalog import Ledger
+from pipeline.closings import clear_told
 from pipeline.disk_errors import of_disk
 from pipeline.errors import Misuse, Retryable
 from pipeline.queues.protocol import Queue
@@ -68,6 +69,7 @@ def run_here(place: Place, run: Run, log: Any, on_tick: Callable[[], None] = lam
             finish_run(place.storage, run.run_id, place.clock())
             # Its queues were this process's memory, so no late delivery will look for these.
             clear_staging(place.storage, run.run_id)
+            clear_told(place.storage, tables)
     return RunEnd(ledger, time.monotonic() - started, tuple(dead))
 
 

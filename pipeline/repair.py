@@ -7,8 +7,10 @@ import msgspec
 from pipeline import keys
 from pipeline.bootstrap import Place
 from pipeline.catalog import Tables
+from pipeline.closings import clear_told
 from pipeline.pending import check_mendable, in_backlog, pending, unsharded
 from pipeline.queues.names import Queues
+from pipeline.settings import bucket_of
 from pipeline.storage.protocol import Storage
 from stages.records import Batch, Pointer
 from stages.run import Run, ShardTask
@@ -87,6 +89,8 @@ def repair(place: Place, run: Run, tables: Tables, queues: Queues) -> Repaired:
         sender.pointer(Pointer(keys.staged_shard(run.run_id, part)))
         done.staged += 1
     done.closings = resend_closings(place.storage, tables, queues)
+    if bucket_of(place.lake) is None:
+        clear_told(place.storage, tables)
     waits = in_backlog(place.storage, run)
     for part in range(run.parts):
         if part in missing.lost:
@@ -111,8 +115,9 @@ def repair(place: Place, run: Run, tables: Tables, queues: Queues) -> Repaired:
 
 def resend_closings(storage: Storage, tables: Tables, queues: Queues) -> int:
     """Send again the staged closings of sources that the table lacks; gives how many."""
-    there = tables.closing_ids()
-    left = [key for key in storage.keys(keys.staged_closings()) if keys.closing_id(key) not in there]
+    staged = list(storage.keys(keys.staged_closings()))
+    there = tables.closing_ids() if staged else set()
+    left = [key for key in staged if keys.closing_id(key) not in there]
     for at in range(0, len(left), SENT_AT_ONCE):
         queues.results.send([_encoder.encode(Pointer(key)) for key in left[at : at + SENT_AT_ONCE]])
     return len(left)

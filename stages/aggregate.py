@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import accumulate
 from typing import Any
 from urllib.parse import quote_plus
@@ -32,6 +32,8 @@ STATUSES = frozenset({"ok", "refused", "failed"})
 
 LONGEST_FOLDER = 200
 """Characters of a source's name as the name of a partition's folder; file systems take 255."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LAST_MOMENT = 253_402_300_800_000_000
 """Microseconds from 1970 to the year 10000: later times are none that Python can show."""
@@ -138,8 +140,8 @@ def closing_table(rows: Sequence[Closing]) -> pa.Table:
 
 
 def event_date(row: Closing) -> date:
-    """The day, in UTC, on which it happened."""
-    return datetime.fromtimestamp(row.happened_at, UTC).date()
+    """The day, in UTC, on which it happened. Raises ``ValueError`` for a moment that no calendar has."""
+    return (_EPOCH + timedelta(microseconds=_moment("happened_at", row.happened_at))).date()
 
 
 def _closing_value(row: Closing, name: str) -> Any:
@@ -147,11 +149,16 @@ def _closing_value(row: Closing, name: str) -> Any:
         return event_date(row)
     value = getattr(row, name)
     if name in ("happened_at", "closed_since", "closed_until") and value is not None:
-        # Whole microseconds since the epoch, as staged pages have them.
-        value = round(value * 1e6)
-        if not 0 <= value < _LAST_MOMENT:
-            raise ValueError(f"{name} is not between the years 1970 and 9999")
+        return _moment(name, value)
     return value
+
+
+def _moment(name: str, seconds: float) -> int:
+    """Whole microseconds since the epoch, as staged pages have them. ``ValueError`` outside of years."""
+    moment = round(seconds * 1e6)
+    if not 0 <= moment < _LAST_MOMENT:
+        raise ValueError(f"{name} is not between the years 1970 and 9999")
+    return moment
 
 
 def write_parquet(table: pa.Table, schema: pa.Schema, sink: Any, sort: Sequence[str] = ()) -> pq.FileMetaData:

@@ -14,8 +14,8 @@ from stages.records import Closing, digest
 LONGER = 1.0
 """Seconds by which a rest must grow to be told: refusals that were on their way move it by less."""
 
-MOST_UNTOLD = 100
-"""What one state keeps untold: telling was impossible for long then, and the oldest goes."""
+MOST_UNTOLD = 40
+"""What one state keeps untold: telling was impossible for long then, and what says least goes."""
 
 
 def noted(
@@ -26,13 +26,33 @@ def noted(
     if event is None:
         return after
     event = msgspec.structs.replace(event, run_id=run_id, lane=lane)
-    return msgspec.structs.replace(after, untold=(*after.untold, event)[-MOST_UNTOLD:])
+    untold = (*after.untold, event)
+    if len(untold) <= MOST_UNTOLD:
+        return msgspec.structs.replace(after, untold=untold)
+    at = _merged(untold)
+    left = (*untold[: at or 0], *untold[(at or 0) + 1 :])
+    return msgspec.structs.replace(after, untold=left, forgotten=after.forgotten + (at is None))
 
 
 def told(state: PaceState, ids: frozenset[str]) -> PaceState:
-    """The state without what was told."""
+    """The state without what was told; what it forgot was told with it."""
     left = tuple(event for event in state.untold if event.id not in ids)
-    return msgspec.structs.replace(state, untold=left) if len(left) < len(state.untold) else state
+    return (
+        msgspec.structs.replace(state, untold=left, forgotten=0) if len(left) < len(state.untold) else state
+    )
+
+
+def _merged(events: tuple[Closing, ...]) -> int | None:
+    """Which of several closings of one closure the next one says as well; its first and its last stay.
+
+    None where every event is the first or the last of its closure.
+    """
+    for at in range(1, len(events) - 1):
+        before, event, following = events[at - 1 : at + 2]
+        same = before.closed_since == event.closed_since == following.closed_since
+        if same and {before.event, event.event, following.event} == {"closed"}:
+            return at
+    return None
 
 
 def _closed(before: PaceState, after: PaceState, source: str, now: float) -> Closing | None:

@@ -11,7 +11,7 @@ import msgspec
 
 from pipeline import keys
 from pipeline.catalog import Tables
-from pipeline.errors import CatalogUnavailable, Permanent, PipelineError, Unreadable
+from pipeline.errors import CatalogUnavailable, ObjectMissing, Permanent, PipelineError, Unreadable
 from pipeline.metrics import Metrics
 from pipeline.storage.protocol import Storage
 from stages.aggregate import closing_table, shard_table
@@ -49,6 +49,10 @@ class AggregateStep:
             # Rows come after pages: a run whose row is there never looks emptier than it is for long.
             added = self._tables.append_shards(drawn.rows) if drawn.rows else 0
             closings = self._tables.append_closings(drawn.closings) if drawn.closings else 0
+            there = self._tables.closing_ids() if drawn.cleared else set()
+        drawn.failed |= {
+            at: error for at, error in drawn.cleared.items() if keys.closing_id(error.key) not in there
+        }
         for source, pages in drawn.of_source.items():
             self._metrics.of(source).add("pages_committed", pages)
         self._metrics.add("results_committed", committed.results)
@@ -77,7 +81,7 @@ class _Drawn:
     """What the messages of one call point to, read one after another; what is bad goes to ``failed``.
 
     ``rows`` are the shard rows among it, ``closings`` those of sources, ``of_source`` the pages that were
-    taken.
+    taken. ``cleared`` are closings that are gone, which is no loss if the table has them.
     """
 
     def __init__(self, storage: Storage, bodies: Sequence[bytes]) -> None:
@@ -87,6 +91,7 @@ class _Drawn:
         self.rows: list[ShardRow] = []
         self.closings: list[Closing] = []
         self.failed: dict[int, PipelineError] = {}
+        self.cleared: dict[int, ObjectMissing] = {}
         self.of_source: Counter[str] = Counter()
 
     def staged(self) -> Iterator[Staged]:
@@ -110,6 +115,8 @@ class _Drawn:
                 staged = decode_staged(raw)
             except Malformed as error:
                 self.refuse(error)
+            except ObjectMissing as error:
+                (self.cleared if keys.is_closing(self._key) else self.failed)[at] = error
             except PipelineError as error:
                 self.failed[at] = error
             else:

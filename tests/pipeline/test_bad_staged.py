@@ -18,13 +18,14 @@ from pipeline.queues.memory import MemoryBroker
 from pipeline.steps.aggregate import AggregateStep
 from pipeline.storage.folder import FolderStorage
 from pipeline.worker import settle
-from stages.records import Page, Result, Task
+from stages.records import Closing, Page, Result, Task
 from stages.shard import ShardRow
 from stages.staged import encode_shard_row, encode_staged
 from tests.pipeline.kit import LOG, each_once, make_batch, table_rows
 
 BAD = "staging/run1/0/66-0.json.gz"
 BAD_ROW = "staging/run2/0/shard.json"
+BAD_CLOSING = keys.staged_closing("66")
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
 
@@ -190,6 +191,31 @@ def test_a_shard_row_that_is_none_is_buried_alone(scene: Scene, raw: bytes):
     scene.storage.put(BAD_ROW, raw)
     [reason] = scene.deliver(pointer(BAD_ROW))
     assert BAD_ROW in reason
+    scene.check_the_rest()
+
+
+CLOSING = msgspec.to_builtins(Closing("66", "practice_page", "closed", 1.8e9, 1.8e9))
+CLOSINGS: dict[str, bytes] = {
+    "empty": b"",
+    "cut": msgspec.json.encode(CLOSING)[:-9],
+    "gzip": gzip.compress(msgspec.json.encode(CLOSING)),
+    "without a source": msgspec.json.encode({name: CLOSING[name] for name in CLOSING if name != "source"}),
+    "refusals beyond 32 bits": msgspec.json.encode({**CLOSING, "refusals": 2**31}),
+} | {
+    f"{name} at {moment:g}": msgspec.json.encode({**CLOSING, name: moment})
+    for name in ("happened_at", "closed_since", "closed_until")
+    # In milliseconds, microseconds, nanoseconds; beyond 64 bits of seconds; the year 10000; before 1970.
+    for moment in (1.8e12, 1.8e15, 1.8e18, 6.8e16, 9.2e18, 1e20, 1e300, 253_402_300_800.0, -5.0, -1e17)
+}
+
+
+@pytest.mark.parametrize("raw", CLOSINGS.values(), ids=CLOSINGS)
+def test_a_closing_that_is_none_is_buried_alone(scene: Scene, raw: bytes):
+    """A moment that no calendar has, in whatever unit it was meant: the rest of the delivery commits."""
+    scene.storage.put(BAD_CLOSING, raw)
+    [reason] = scene.deliver(pointer(BAD_CLOSING))
+    assert BAD_CLOSING in reason
+    assert "\n" not in reason
     scene.check_the_rest()
 
 

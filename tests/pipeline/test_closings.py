@@ -13,7 +13,8 @@ import structlog
 
 from pipeline import keys
 from pipeline.catalog import Tables
-from pipeline.errors import StorageUnavailable
+from pipeline.closings import clear_told
+from pipeline.errors import ObjectMissing, StorageUnavailable
 from pipeline.iceberg import open_folder_catalog
 from pipeline.local import run_here
 from pipeline.metrics import MemoryMetrics
@@ -27,7 +28,7 @@ from pipeline.repair import resend_closings
 from pipeline.steps.aggregate import AggregateStep
 from pipeline.steps.fetch import FetchStep
 from pipeline.storage.folder import FolderStorage
-from stages.closings import noted
+from stages.closings import MOST_UNTOLD, noted
 from stages.pace import PaceState
 from stages.records import Pointer
 from tests.pipeline.kit import API, LOG, Clock, Engine, http, make_batch, make_retriever, table_rows
@@ -187,6 +188,45 @@ def test_a_pointer_that_was_lost_is_sent_again_by_repair(bench: Bench):
     assert resend_closings(bench.storage, tables, Queues(bench.broker, "t")) == 0
 
 
+def test_what_nobody_can_tell_any_more_is_said(bench: Bench):
+    """One line with how many: a gap in the table has a reason."""
+    state = PaceState()
+    for at in range(MOST_UNTOLD):
+        closed = PaceState(closed_since=at + 1.0, closed_until=at + 2.0, untold=state.untold)
+        closed = msgspec.structs.replace(closed, forgotten=state.forgotten)
+        state = noted(state, closed, API, at + 1.0)
+        state = noted(state, msgspec.structs.replace(state, closed_since=0.0), API, at + 1.5)
+    FolderPaceStore(bench.lake).change(API, lambda _state: (state, None))
+    life = Life(bench, Killer(0, after=False))
+    for _ in range(2):
+        life.step.tell(API, look=True)
+    life.runner.close()
+    said = [line for line in bench.lines if line["event"].startswith("closings were not told")]
+    assert [line["closings"] for line in said] == [MOST_UNTOLD]
+    assert bench.state().forgotten == 0
+
+
+def test_told_closings_of_a_folder_are_cleared_and_what_the_table_lacks_is_kept(bench: Bench):
+    """Nothing expires there by itself: each repair would list them all."""
+    assert bench.live(Killer(0, after=False))
+    tables = Tables(open_folder_catalog(bench.lake), sleep=lambda _: None)
+    tables.create()
+    assert clear_told(bench.storage, tables) == 0
+    assert len(bench.staged()) == 2
+    again = Queues(bench.broker, "t").results
+    pointers = [msgspec.json.encode(Pointer(key)) for key in bench.staged()]
+    bench.commit()
+    assert clear_told(bench.storage, tables) == 2
+    assert bench.staged() == []
+    # A pointer that comes once more points to nothing: the row is there, so that it is done.
+    again.send(pointers)
+    bench.commit()
+    assert len(bench.rows()) == 2
+    lost = msgspec.json.encode(Pointer(keys.staged_closing(API, "nobody has it")))
+    failed = AggregateStep(bench.storage, tables, MemoryMetrics(), LOG)([*pointers, lost])
+    assert {at: type(error) for at, error in failed.items()} == {2: ObjectMissing}
+
+
 def test_a_run_on_this_machine_has_its_closings_in_its_tables(tmp_path: Path, engine: PracticeEngine):
     """Refused once and open again; and what a dead process left untold, of a source that nothing asks."""
     engine.set_faults([Fault("throttle", keywords=("json",), first=1, seconds=1)])
@@ -201,3 +241,4 @@ def test_a_run_on_this_machine_has_its_closings_in_its_tables(tmp_path: Path, en
         ("practice_page", "closed", "run1"),
         ("practice_page", "reopened", "run1"),
     ]
+    assert list(place.storage.keys(keys.staged_closings())) == []

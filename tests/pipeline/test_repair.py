@@ -11,13 +11,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pipeline import keys
 from pipeline import redrive as redriving
 from pipeline.backlog import Room, release
 from pipeline.errors import Misuse
 from pipeline.redrive import redrive
 from pipeline.repair import Repaired
 from pipeline.run_control import say
+from stages.records import Closing
 from stages.run import Run
+from stages.staged import encode_closing
 from tests.pipeline.kit import API
 from tests.pipeline.mending_kit import World, keywords, stumbling, text
 
@@ -179,3 +182,17 @@ def test_any_messages_lost_or_dead_and_any_order_of_mending_give_each_task_one_r
     assert all(times <= 1 + failures * (keyword in stumbled) for keyword, times in asked.items())
     assert "settle" in deeds or set(world.statuses().values()) == {("ok", "")}
     world.close()
+
+
+def test_repair_clears_the_closings_that_the_table_of_a_folder_holds(world: World):
+    """They would be listed by every repair; one that the table lacks is sent and kept."""
+    run = world.drop(text(3))
+    told, lost = (
+        Closing(id=name, source=API, event="closed", happened_at=9.0, closed_since=9.0)
+        for name in ("told", "lost")
+    )
+    for one in (told, lost):
+        world.storage.put(keys.staged_closing(API, one.id), encode_closing(one))
+    world.tables.append_closings([told])
+    assert world.repair(run).closings == 1
+    assert list(world.storage.keys(keys.staged_closings())) == [keys.staged_closing(API, "lost")]

@@ -133,3 +133,38 @@ def test_the_events_tell_the_whole_story(moves: list[tuple[str, float]]):
         last = state.untold[-1]
         assert last.closed_since == state.closed_since
         assert state.closed_until - (last.closed_until or 0.0) < LONGER * max(1, len(moves))
+
+
+def test_of_one_closure_the_first_and_the_last_closing_say_it_all():
+    """Nobody told anything while it was refused again and again: it began then, and lasts until then."""
+    state = OPEN
+    for at in range(3 * MOST_UNTOLD):
+        state = refused(state, NOW + at, NOW + 1_000 * (at + 1))
+    state = answered(tried(state, NOW + 1e6), NOW + 1e6)
+    state = refused(state, NOW + 1e6 + 1)
+    first, *_, last, reopened, again = state.untold
+    assert len(state.untold) == MOST_UNTOLD
+    assert (first.event, first.happened_at) == ("closed", NOW)
+    assert (last.event, last.closed_until) == ("closed", NOW + 3_000 * MOST_UNTOLD)
+    assert (reopened.event, again.event, again.closed_since) == ("reopened", "closed", NOW + 1e6 + 1)
+    assert state.forgotten == 0
+
+
+def test_what_there_is_no_room_for_is_counted_until_somebody_says_so():
+    """Closed and open again without an end, and nobody to tell: the oldest goes, but not unnoticed."""
+    state, now = OPEN, NOW
+    for _ in range(MOST_UNTOLD):
+        state = refused(state, now)
+        state = answered(tried(state, now + 60), now + 61)
+        now += 100
+    assert (len(state.untold), state.forgotten) == (MOST_UNTOLD, MOST_UNTOLD)
+    assert state.untold[0].happened_at == NOW + 100 * MOST_UNTOLD / 2
+    assert told(state, frozenset(event.id for event in state.untold)).forgotten == 0
+
+
+def test_a_state_is_a_small_record_whatever_happened():
+    """DynamoDB bills each kilobyte of it at every lease."""
+    state = OPEN
+    for at in range(2 * MOST_UNTOLD):
+        state = refused(state, NOW + at, NOW + 1_000 * (at + 1))
+    assert len(msgspec.json.encode(state)) < 12_000
