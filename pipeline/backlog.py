@@ -1,7 +1,8 @@
 """The backlog: batches that a source's rate or quota cannot reach within its horizon wait as objects.
 
 A queue is no place for them: it forgets after days, and a long run in it would stand before every
-later one. Shard writes them, ``conduct`` releases them as the queue drains, run after run in turns.
+later one. Shard writes them, ``conduct`` releases them as the queue drains, run after run in turns; of a
+paused run fetch brings back what it meets in the queue.
 Everything here may happen twice: a batch that is sent again finds its staged object.
 """
 
@@ -18,7 +19,7 @@ from pipeline import keys
 from pipeline.errors import Permanent, Unreadable
 from pipeline.queues.names import Queues
 from pipeline.run_control import Said, said_of
-from pipeline.runs import batch_size
+from pipeline.runs import batch_size, find_run
 from pipeline.storage.protocol import Storage
 from stages.quota import DAY
 from stages.records import Batch
@@ -152,6 +153,21 @@ class _PartSender:
             # Named after its first batch: a repeat that begins elsewhere replaces no chunk by another.
             key = keys.backlog_chunk(folder, self._part, chunk[0].batch_no, tasks, chunk[0].not_before)
             self._storage.put(key, b"\n".join(_encoder.encode(batch) for batch in chunk) + b"\n")
+
+
+def hold(storage: Storage, batch: Batch) -> bool:
+    """Take a batch of a paused run out of its queue, where it would only fill the room of others.
+
+    It waits in the run's backlog, and is released as all else there. Its message may go when this returns
+    True; a run without a record has no backlog. A message that comes twice is held once.
+    """
+    run = find_run(storage, batch.run_id)
+    if run is None:
+        return False
+    batch = msgspec.structs.replace(batch, hop=batch.hop + 1)
+    folder = keys.backlog_of(batch.source, run.created_at, run.run_id)
+    storage.put(keys.backlog_held(folder, batch), _encoder.encode(batch) + b"\n")
+    return True
 
 
 class Released(msgspec.Struct, frozen=True):

@@ -35,7 +35,8 @@ class Place(msgspec.Struct, frozen=True):
     ``lake`` is a folder, or ``s3://bucket``. ``open_outlet`` says where shard's batches go; ``drops``
     what holds for files dropped here. ``longest`` is how many seconds a batch may take, ``patience`` how
     many a worker waits for storage or catalog with its messages in hand: both well within the time after
-    which a broker takes them back. ``lane`` is which of a source's functions this is.
+    which a broker takes them back. ``lane`` is which of a source's functions this is;
+    ``backlog`` whether somebody releases what waits in storage.
     """
 
     lake: str
@@ -52,6 +53,7 @@ class Place(msgspec.Struct, frozen=True):
     longest: float = math.inf
     patience: float = 0.0
     lane: str = ""
+    backlog: bool = False
     read_secret: Callable[[str], str] = read_secret
 
 

@@ -22,9 +22,10 @@ from pipeline.pacers.dynamodb import DynamoPaceStore
 from pipeline.pacers.pacer import Pacer
 from pipeline.queues.names import Queues
 from pipeline.queues.sqs import SqsBroker
-from pipeline.settings import Settings, bucket_of, checked_secret, read_secret, secret_arn
+from pipeline.settings import Pace, Settings, bucket_of, checked_secret, read_secret, secret_arn
 from pipeline.source_files import LoadedSource, SourceFiles, parse_files, shipped_files, user_agent
 from pipeline.steps.drop import DropTerms
+from pipeline.storage.protocol import Storage
 from pipeline.storage.s3 import S3Storage
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ def open_aws_place(
         longest=math.inf,
         patience=60.0,
         lane=settings.lane,
+        backlog=True,
         read_secret=lambda name: _secret(aws, name),
     )
 
@@ -179,6 +181,18 @@ def open_aws_place(
 def deployed_source(settings: Settings, storage: S3Storage, name: str) -> LoadedSource:
     """One source at the pace that the deployment says. Raises ``Misuse`` for a wrong or missing file."""
     return _sources(settings, storage, name)[name]
+
+
+def stored_terms(storage: Storage) -> dict[str, Pace]:
+    """What the deployment of a bucket says of its sources; nothing for one that an earlier version applied.
+
+    Raises ``Misuse`` where that cannot be read.
+    """
+    raw = storage.find(keys.TERMS)
+    try:
+        return msgspec.json.decode(raw, type=dict[str, Pace]) if raw is not None else {}
+    except msgspec.DecodeError as error:
+        raise Misuse(f"{keys.TERMS} in the bucket is damaged: apply the deployment again") from error
 
 
 def _sources(settings: Settings, storage: S3Storage, only: str) -> dict[str, LoadedSource]:
@@ -200,14 +214,15 @@ def _sources(settings: Settings, storage: S3Storage, only: str) -> dict[str, Loa
         )
     base_urls = {name: pace.base_url for name, pace in settings.terms.items() if pace.base_url}
     loaded = parse_files(deployed, base_urls)
-    return {name: _paced(one, settings) for name, one in loaded.items()}
+    return {name: at_pace(one, settings) for name, one in loaded.items()}
 
 
 def _stem(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(".toml")
 
 
-def _paced(loaded: LoadedSource, settings: Settings) -> LoadedSource:
+def at_pace(loaded: LoadedSource, settings: Settings) -> LoadedSource:
+    """A source at the pace that the deployment says, or at its file's where that says none."""
     said = settings.terms.get(loaded.source.name)
     if said is None:
         return loaded

@@ -10,6 +10,7 @@ import msgspec
 from pipeline import keys
 from pipeline.storage.protocol import Storage
 from stages.pace import PaceState
+from stages.source import Politeness
 
 CLOSED_LONG = 120.0
 """Seconds: a source closed for longer, or without quota, or without anything left by its own headers, is not
@@ -28,10 +29,15 @@ class Mappings(Protocol):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """The lane that works, and since when (seconds since the epoch)."""
+    """The lane that works, and since when (seconds since the epoch).
+
+    ``ceased`` is when each of the others was last seen to take messages; of one that is missing there, all
+    that is known is that it took none since this turn began.
+    """
 
     lane: int = 0
     since: float = 0.0
+    ceased: dict[int, float] = {}
 
 
 class Conducted(msgspec.Struct, frozen=True):
@@ -45,27 +51,48 @@ class Conducted(msgspec.Struct, frozen=True):
 _decoder = msgspec.json.Decoder(Turn)
 
 
-def next_turn(turn: Turn | None, lanes: int, state: PaceState, now: float, seconds: float) -> Turn:
-    """Whose turn it is. While a source is closed nobody takes over: who was refused makes the trial."""
+def next_turn(
+    turn: Turn | None, lanes: int, state: PaceState, now: float, seconds: float, rest: float = 0.0
+) -> Turn:
+    """Whose turn it is, where each works for so many ``seconds`` and rests for ``rest`` at least.
+
+    While a source is closed it is the turn of who was refused, who makes the trial. The working lane works
+    on for as long as the next one has not rested enough.
+    """
     if turn is None or not 0 <= turn.lane < lanes:
         return Turn(0, now)
-    if state.closed_since or lanes == 1 or now - turn.since < seconds:
+    if state.closed_since:
+        refused = int(state.lane) if state.lane.isdecimal() else turn.lane
+        return _taken(turn, refused, now) if refused != turn.lane and refused < lanes else turn
+    following = (turn.lane + 1) % lanes
+    rested = now - turn.ceased.get(following, turn.since)
+    if lanes == 1 or now - turn.since < seconds or rested < rest:
         return turn
-    return Turn((turn.lane + 1) % lanes, now)
+    return _taken(turn, following, now)
+
+
+def _taken(turn: Turn, lane: int, now: float) -> Turn:
+    """The turn of a lane that takes over now."""
+    ceased = {other: at for other, at in turn.ceased.items() if other != lane}
+    return Turn(lane, now, ceased | {turn.lane: now})
 
 
 LISTENS_AGAIN = 3 * 86_400.0
 """Seconds: of a source closed for so long the messages are taken again, before a queue forgets them."""
 
 
-def may_work(state: PaceState, now: float) -> bool:
-    """Whether the lane whose turn it is should take messages at all.
+def may_work(state: PaceState, now: float, terms: Politeness | None = None) -> bool:
+    """Whether the lane whose turn it is should take messages at all; ``terms`` are the source's, if known.
 
-    Fetch ends the tasks of a source that stays closed for longer than tasks wait; an expired message would
-    end nothing. A quota is waited for without an end, a day at a time: no message is as old as that.
+    Fetch ends the tasks of a source that stays closed for longer than tasks wait; a message that nobody
+    takes, or that expired, would end nothing. A quota is waited for without an end, a day at a time: no
+    message is as old as that. One that was raised since it was spent is there to be used.
     """
-    idle_until = max(state.spent_until, state.held_until)
-    if state.closed_since and now - state.closed_since <= LISTENS_AGAIN:
+    idle_until = state.held_until
+    if terms is None or (terms.quota and state.quota_used >= terms.quota):
+        idle_until = max(idle_until, state.spent_until)
+    waits = LISTENS_AGAIN if terms is None else min(terms.max_closed, LISTENS_AGAIN)
+    if state.closed_since and now - state.closed_since <= waits:
         idle_until = max(idle_until, state.closed_until)
     return idle_until <= now + CLOSED_LONG
 
@@ -80,7 +107,7 @@ def shut(state: PaceState, now: float) -> float:
     return 0.5 if max(state.spent_until, state.held_until) > now else 0.0
 
 
-def conduct(
+def conduct(  # noqa: PLR0913  # what a look sees, and by what it goes
     storage: Storage,
     mappings: Mappings,
     source: str,
@@ -89,23 +116,37 @@ def conduct(
     *,
     now: float,
     lane_seconds: float,
+    rest_seconds: float = 0.0,
+    terms: Politeness | None = None,
 ) -> Conducted:
-    """Bring a source's mappings to where they should be; ``lanes`` are the mappings in order."""
+    """Bring a source's mappings to where they should be; ``lanes`` are the mappings in order.
+
+    A lane works for ``lane_seconds`` and rests for ``rest_seconds`` at least, from when its mapping was last
+    seen to work: that holds the time for which a function may ask that began just then. ``terms`` are the
+    source's where they are known.
+    """
     key = keys.conduct(source)
     raw = storage.find(key)
     before = _read(raw) if raw is not None else None
-    turn = next_turn(before, len(lanes), state, now, lane_seconds)
+    turn = next_turn(before, len(lanes), state, now, lane_seconds, rest_seconds)
     if turn != before:
         storage.put(key, msgspec.json.encode(turn))
-    working = may_work(state, now)
+    working = may_work(state, now, terms)
     switched = 0
+    at_work: dict[int, float] = {}
     # Who should rest ceases first: two at once would be no harm to the engine, but two addresses.
     for lane, mapping in sorted(enumerate(lanes), key=lambda numbered: numbered[0] == turn.lane):
         wanted = working and lane == turn.lane
         works = mappings.works(mapping)
+        if works is not False and lane != turn.lane:
+            at_work[lane] = now
         if works is not None and works != wanted:
             mappings.switch(mapping, on=wanted)
             switched += 1
+    if at_work.items() - turn.ceased.items():
+        # Its rest begins when it is seen to cease, not when it was told to.
+        turn = msgspec.structs.replace(turn, ceased=turn.ceased | at_work)
+        storage.put(key, msgspec.json.encode(turn))
     return Conducted(turn.lane, working, switched)
 
 

@@ -13,6 +13,8 @@ BACKLOG = "backlog/"
 SOURCES = "sources/"
 TABLES = "tables/"
 MEASUREMENTS = "measurements/"
+TERMS = "packages/terms.json"
+"""What a deployment says of its sources, for whoever works beside its functions: `apply` leaves it there."""
 
 
 def run(run_id: str) -> str:
@@ -83,6 +85,16 @@ def backlog_chunk(folder: str, part: int, number: int, tasks: int, moment: float
     """Some batches of one part in the backlog of its run: how many tasks, and when the first is due."""
     due = f"{int(moment)}-" if moment else ""
     return f"{folder}{part:04d}-{number:07d}-{due}{tasks}.jsonl"
+
+
+def backlog_held(folder: str, batch: Batch) -> str:
+    """A batch that was sent and came back to wait; each time it does that it is another object.
+
+    Who deletes the one that it was released from deletes none that it came back to since.
+    """
+    name = backlog_chunk(folder, batch.part, batch.batch_no, len(batch.tasks), batch.not_before)
+    number = f"{folder}{batch.part:04d}-{batch.batch_no:07d}"
+    return f"{number}.{batch.cut}.{batch.hop}{name.removeprefix(number)}"
 
 
 def chunk_terms(key: str) -> tuple[int, float]:

@@ -46,7 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``terms`` (JSON) are the deployed sources; ``lane`` is which of a source's functions this is;
     ``horizon`` how many seconds of a source's rate its queue may hold, the rest waits in the backlog;
     ``mappings`` (JSON) the event source mappings of each source, lane by lane; ``lane_minutes`` how long
-    one of them works; ``bus`` takes the run-complete event; ``compaction`` is who compacts the tables, the
+    one of them works, ``lane_rest_minutes`` how long it takes no message then before it works again;
+    ``bus`` takes the run-complete event; ``compaction`` is who compacts the tables, the
     function itself or Athena; ``endpoint`` is ``AWS_ENDPOINT_URL``, and ``region`` is ``AWS_REGION``, which
     boto3 does not read itself; empty leaves it to boto3.
     """
@@ -65,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     horizon: float = 21_600.0
     mappings: dict[str, list[str]] = {}
     lane_minutes: float = 15.0
+    lane_rest_minutes: float = 30.0
     bus: str = "default"
     compaction: Literal["function", "athena"] = "function"
     endpoint: str = ""

@@ -52,10 +52,12 @@ class PaceState(msgspec.Struct, frozen=True):
 
     ``leases`` counts leases given and dates them; ``closed_since`` is 0 while the source is open;
     ``refusals`` counts refusals since the last answer; ``trial_until`` is when a trial lapses;
-    ``untold`` what happened to the source and nobody told yet (see ``stages.closings``).
+    ``untold`` what happened to the source and nobody told yet, ``forgotten`` how much of that had no room
+    (see ``stages.closings``).
     ``quota_day`` is when the day began of whose quota ``quota_used`` requests were leased, ``returned`` the
     last leases that gave some back, ``spent_until`` when the next day begins if nothing is left of this one.
     ``held_until`` and ``slow_rate`` (until ``slow_until``) are what the engine's headers asked for.
+    ``lane`` is which of the source's functions was refused: it makes the trial.
     """
 
     tat: float = 0.0
@@ -73,6 +75,8 @@ class PaceState(msgspec.Struct, frozen=True):
     held_until: float = 0.0
     slow_rate: float = 0.0
     slow_until: float = 0.0
+    lane: str = ""
+    forgotten: int = 0
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -252,10 +256,13 @@ def slow(state: PaceState, pace: Politeness, allowance: Allowance, sent_at: floa
     return state
 
 
-def refuse(state: PaceState, pace: Politeness, now: float, until: float | None, reason: str) -> PaceState:
+def refuse(
+    state: PaceState, pace: Politeness, now: float, until: float | None, reason: str, lane: str = ""
+) -> PaceState:
     """Close the source: until the moment the engine named, or for its rest, doubled for refusals in a row.
 
-    Refusals that were on their way when the first one came do not double the rest again.
+    Refusals that were on their way when the first one came do not double the rest again, and leave the trial
+    to the ``lane`` of the first.
     """
     in_a_row = state.refusals if now < state.closed_until else state.refusals + 1
     forgotten = now > max(state.closed_until, state.held_until) + FORGOTTEN
@@ -268,7 +275,26 @@ def refuse(state: PaceState, pace: Politeness, now: float, until: float | None, 
         refusals=in_a_row,
         reason=reason,
         trial_until=0.0,
+        lane=state.lane if state.lane and in_a_row == state.refusals else lane,
     )
+
+
+def closed_to(state: PaceState, held: Lease | None, now: float) -> bool:
+    """Whether the state says that nothing may be asked: not with this lease, or at all before a rest is over.
+
+    A closed source is closed until its trial was answered, whatever a clock says of its rest; only who holds
+    the trial goes on. Who holds no lease hears the same when it asks for one.
+    """
+    if not state.closed_since or now < state.closed_until:
+        return bool(state.closed_since)
+    return held is not None and not (held.trial and state.trial_until and state.leases == held.number)
+
+
+def untried(state: PaceState, given: Lease) -> PaceState:
+    """A trial's lease decided nothing: the next who asks makes the trial, and the source stays closed."""
+    if not given.trial or state.leases != given.number:
+        return state
+    return msgspec.structs.replace(state, trial_until=0.0)
 
 
 def answered(state: PaceState) -> PaceState:
@@ -276,5 +302,5 @@ def answered(state: PaceState) -> PaceState:
     if not state.trial_until:
         return state
     return msgspec.structs.replace(
-        state, closed_until=0.0, closed_since=0.0, refusals=0, reason="", trial_until=0.0
+        state, closed_until=0.0, closed_since=0.0, refusals=0, reason="", trial_until=0.0, lane=""
     )

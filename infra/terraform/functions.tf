@@ -109,6 +109,8 @@ module "conduct" {
   environment = merge(local.environment, {
     SERPLINE_HORIZON      = local.horizon
     SERPLINE_LANE_MINUTES = tostring(var.lane_minutes)
+    # A function that took a message just before its lane's turn ended may ask until its timeout.
+    SERPLINE_LANE_REST_MINUTES = tostring(var.lane_rest_minutes + max(0, [for source in var.sources : source.timeout if source.lanes > 1]...) / 60)
     SERPLINE_MAPPINGS = jsonencode({ for name, source in var.sources : name => [
       for lane in range(source.lanes) : aws_lambda_event_source_mapping.fetch["${name}-${lane}"].uuid
     ] })

@@ -106,7 +106,7 @@ locals {
       }
       Writing = {
         actions   = ["s3:PutObject"]
-        resources = [local.objects.staging, local.objects.robots]
+        resources = [local.objects.staging, local.objects.robots, local.objects.backlog]
       }
       Sending = {
         actions   = local.sending_actions

@@ -177,6 +177,17 @@ resource "aws_s3_object" "source" {
   depends_on = [aws_s3_bucket_versioning.lake, aws_s3_bucket_server_side_encryption_configuration.lake]
 }
 
+# The pace of each source, for workers and commands that work beside the functions.
+resource "aws_s3_object" "terms" {
+  #checkov:skip=CKV_AWS_186:The bucket's default encryption applies, with the key where there is one
+  bucket       = aws_s3_bucket.lake.id
+  key          = "packages/terms.json"
+  content      = jsonencode(local.terms)
+  content_type = "application/json"
+
+  depends_on = [aws_s3_bucket_versioning.lake, aws_s3_bucket_server_side_encryption_configuration.lake]
+}
+
 # The functions' code goes up once a package, not once a function, and by this way has no limit of 50 MB.
 resource "aws_s3_object" "package" {
   #checkov:skip=CKV_AWS_186:The bucket's default encryption applies, with the key where there is one

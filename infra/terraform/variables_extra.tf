@@ -48,6 +48,18 @@ variable "lane_minutes" {
   }
 }
 
+variable "lane_rest_minutes" {
+  description = "Minutes that a lane rests at least, from the last request that it can have made; the lane before it works on until then."
+  type        = number
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = var.lane_rest_minutes >= 0 && var.lane_rest_minutes <= 1440
+    error_message = "A lane rests for 0 to 1440 minutes before its next turn."
+  }
+}
+
 variable "shard_concurrency" {
   description = "Keyword files (or parts of one) that are sharded at once."
   type        = number

@@ -79,6 +79,15 @@ def open_queued(arguments: argparse.Namespace, settings: Settings) -> Place:
     return open_place(settings, lake=lake, broker=broker)
 
 
+def deployed_settings(place: Place, settings: Settings) -> Settings:
+    """The settings with what the deployment of a bucket says of its sources, where they say nothing."""
+    if settings.terms or not on_aws(place.lake):
+        return settings
+    from pipeline.bootstrap_aws import stored_terms  # noqa: PLC0415  # boto3 is slow to import
+
+    return msgspec.structs.replace(settings, terms=stored_terms(place.storage))
+
+
 def ready_place(place: Place, source: str, settings: Settings) -> Place:
     """The place with the sources that can be asked from here; ``Misuse`` where this one cannot."""
     check_ready(pick_source(place.sources, source).source, settings.contact)

@@ -13,7 +13,7 @@ import msgspec
 from pipeline import keys
 from pipeline.bootstrap import Place
 from pipeline.cli.drop import content_hash, drop_file
-from pipeline.cli.place import add_broker, open_queued, ready_place
+from pipeline.cli.place import add_broker, deployed_settings, open_queued, ready_place
 from pipeline.cli.quota_note import warn_of_quota
 from pipeline.cli.run_command import add_options
 from pipeline.errors import Misuse, PipelineError
@@ -52,8 +52,13 @@ def hand_over(place: Place, settings: Settings, path: Path, given: Given) -> int
     bucket = bucket_of(place.lake)
     if bucket is not None:
         # Of other sources that its rows may name, only the deployment knows whether they are there.
+        from pipeline.bootstrap_aws import at_pace  # noqa: PLC0415  # boto3 is slow to import
+
         own = given.source if given.source is not None else settings.source
-        warn_of_quota(path, given, settings, {n: s for n, s in place.sources.items() if n == own})
+        deployed = deployed_settings(place, settings)
+        warn_of_quota(
+            path, given, settings, {n: at_pace(s, deployed) for n, s in place.sources.items() if n == own}
+        )
     run_id = (
         _freeze_and_send(place, settings, path, given)
         if bucket is None

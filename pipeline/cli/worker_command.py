@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from pipeline.bootstrap import Place
-from pipeline.cli.place import add_broker, add_lake, on_aws, open_queued
+from pipeline.cli.place import add_broker, add_lake, deployed_settings, on_aws, open_queued
 from pipeline.errors import Misuse
 from pipeline.logs import configure_logs, get_log
 from pipeline.settings import Settings
@@ -44,6 +44,7 @@ def work(arguments: argparse.Namespace, settings: Settings) -> int:
     """Work until SIGTERM or SIGINT; what is on its way then is stored first."""
     place = open_queued(arguments, settings)
     if on_aws(place.lake):
+        place, settings = _deployed(arguments, place, settings)
         # A process has no end of its own as a function has: its batches end well before SQS takes them back.
         place = msgspec.structs.replace(place, longest=settings.visibility / 2)
     configure_logs(None, verbose=arguments.verbose)
@@ -65,6 +66,22 @@ def work(arguments: argparse.Namespace, settings: Settings) -> int:
                 thread.join()
     raise_first_error(threads)
     return 0
+
+
+def _deployed(arguments: argparse.Namespace, place: Place, settings: Settings) -> tuple[Place, Settings]:
+    """The place at the pace of its deployment, which a source file need not know.
+
+    Raises ``Misuse`` for a fetch that does not know it: faster than was agreed is asked by nobody.
+    """
+    told = deployed_settings(place, settings)
+    if not told.terms:
+        if arguments.stage == "fetch":
+            raise Misuse(
+                f"nothing says how fast the deployment of {place.lake} asks: apply it again, which leaves "
+                "that in the bucket, or set SERPLINE_TERMS as its functions have it"
+            )
+        return place, settings
+    return (place if told is settings else open_queued(arguments, told)), told
 
 
 def _targets(

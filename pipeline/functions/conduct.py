@@ -15,6 +15,7 @@ from pipeline.functions.runtime import Opened, Remaining, open_function
 from pipeline.mappings import LambdaMappings
 from pipeline.queues.names import Queues
 from pipeline.storage.s3 import S3Storage
+from stages.source import Politeness
 
 Action = Callable[[Mapping[str, Any], Remaining], Any]
 
@@ -22,15 +23,26 @@ Action = Callable[[Mapping[str, Any], Remaining], Any]
 def open_conduct() -> tuple[Opened, dict[str, Action]]:
     """The function's world, and its one action."""
     opened = open_function("conduct", with_sources=False)
-    queues = opened.place.open_queues()
+    return opened, {"conduct": looking(opened, partial(_filed, opened))}
 
-    rooms: dict[str, Room] = {}
+
+def looking(opened: Opened, terms_of: Callable[[str], Politeness]) -> Action:
+    """A look at every source; ``terms_of`` gives what its file says of its pace, and is asked at each look.
+
+    A deployment's terms come with a new process, but the file in the bucket may have another quota by now.
+    """
+    queues = opened.place.open_queues()
 
     def look(_event: Mapping[str, Any], remaining: Remaining) -> Any:
         seen: dict[str, dict[str, Any]] = {source: {} for source in opened.settings.mappings}
         failed: PipelineError | None = None
+        files: dict[str, Politeness] = {}
         # Closing what refuses comes first, for every source; a long backlog takes what time is left.
-        for step in (_conducted, partial(_released, rooms)):
+        for step in (
+            partial(_read, terms_of, files),
+            partial(_conducted, files),
+            partial(_released, files),
+        ):
             for source, told in seen.items():
                 try:
                     told.update(step(opened, queues, source, remaining))
@@ -42,10 +54,31 @@ def open_conduct() -> tuple[Opened, dict[str, Action]]:
             raise failed
         return seen
 
-    return opened, {"conduct": look}
+    return look
 
 
-def _conducted(opened: Opened, queues: Queues, source: str, _remaining: Remaining) -> dict[str, Any]:
+def _read(
+    terms_of: Callable[[str], Politeness],
+    files: dict[str, Politeness],
+    _opened: Opened,
+    _queues: Queues,
+    source: str,
+    _remaining: Remaining,
+) -> dict[str, Any]:
+    """What the source's file says of its pace. A wrong one keeps its own source's backlog alone."""
+    files[source] = terms_of(source)
+    return {}
+
+
+def _filed(opened: Opened, source: str) -> Politeness:
+    """What the file in the bucket says."""
+    assert isinstance(opened.place.storage, S3Storage)  # noqa: S101  # a bucket's storage
+    return deployed_source(opened.settings, opened.place.storage, source).source.spec.politeness
+
+
+def _conducted(
+    files: Mapping[str, Politeness], opened: Opened, queues: Queues, source: str, _remaining: Remaining
+) -> dict[str, Any]:
     place, settings = opened.place, opened.settings
     state = place.pacer.state(source)
     done = conduct(
@@ -56,6 +89,8 @@ def _conducted(opened: Opened, queues: Queues, source: str, _remaining: Remainin
         state,
         now=place.clock(),
         lane_seconds=settings.lane_minutes * 60,
+        rest_seconds=settings.lane_rest_minutes * 60,
+        terms=files.get(source),
     )
     opened.metrics.of(source).add("closed", shut(state, place.clock()))
     # What a function closed or reopened and did not live to tell.
@@ -65,12 +100,16 @@ def _conducted(opened: Opened, queues: Queues, source: str, _remaining: Remainin
 
 
 def _released(
-    rooms: dict[str, Room], opened: Opened, queues: Queues, source: str, remaining: Remaining
+    files: Mapping[str, Politeness],
+    opened: Opened,
+    queues: Queues,
+    source: str,
+    remaining: Remaining,
 ) -> dict[str, Any]:
     place = opened.place
-    if source not in rooms:
-        rooms[source] = _room(opened, source)
-    room = rooms[source]
+    if source not in files:
+        return {}
+    room = Room(files[source].rate, opened.settings.horizon, files[source].quota)
     released = release(
         place.storage,
         queues,
@@ -88,11 +127,3 @@ def _released(
         "released": released.tasks,
         "backlog": released.tasks_left,
     }
-
-
-def _room(opened: Opened, source: str) -> Room:
-    """The room of a source: its file knows the quota. A wrong file keeps its own source's backlog alone."""
-    assert isinstance(opened.place.storage, S3Storage)  # noqa: S101  # a bucket's storage
-    found = deployed_source(opened.settings, opened.place.storage, source)
-    terms = found.source.spec.politeness
-    return Room(terms.rate, opened.settings.horizon, terms.quota)

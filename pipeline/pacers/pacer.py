@@ -72,10 +72,14 @@ class Pacer:
         """Close the source for everyone; gives the state it is in now."""
 
         def close(state: PaceState) -> tuple[PaceState, PaceState]:
-            closed = pace.refuse(state, terms, self._clock(), until, reason)
+            closed = pace.refuse(state, terms, self._clock(), until, reason, self._lane)
             return closed, closed
 
         return self._change(source, close)
+
+    def untried(self, source: str, given: Lease) -> None:
+        """A trial's lease was used for something that decides nothing, or for nothing: the next makes it."""
+        self._change(source, lambda state: (pace.untried(state, given), None))
 
     def answered(self, source: str) -> None:
         """A trial request was answered: open the source again."""
@@ -93,10 +97,10 @@ class Pacer:
         self._met.discard(source)
         return self._store.read(source).untold
 
-    def told(self, source: str, events: Sequence[Closing]) -> None:
-        """These were told: forget them."""
+    def told(self, source: str, events: Sequence[Closing]) -> int:
+        """These were told: forget them. Gives how many before them nobody can tell any more."""
         ids = frozenset(event.id for event in events)
-        self._store.change(source, lambda state: (closings.told(state, ids), None))
+        return self._store.change(source, lambda state: (closings.told(state, ids), state.forgotten))
 
     def _change(self, source: str, how: Callable[[PaceState], tuple[PaceState, _Answer]]) -> _Answer:
         """A change of the store's, with what it does to the source noted in the same write."""

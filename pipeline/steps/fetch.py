@@ -11,6 +11,7 @@ import msgspec
 from structlog.contextvars import bound_contextvars
 
 from pipeline import keys
+from pipeline.backlog import hold
 from pipeline.closings import tell
 from pipeline.errors import Permanent, PipelineError, Unreadable
 from pipeline.metrics import Metrics
@@ -23,7 +24,11 @@ from stages.records import Batch, Malformed, Page, Pointer, Task
 from stages.staged import encode_staged, read_header
 
 HOP_LIMIT = 20_000
-"""Times that a body may be sent again to wait: months for a slow source, hours of the shortest waits."""
+"""Times that a body may be sent again to wait: hours of the shortest waits.
+
+Waits that are as long as a queue has them are not counted, nor is a pause: a quota of one request a day, or
+an operator, may take years, and nothing runs hot by it.
+"""
 
 PAUSED_WAIT = 300.0
 """Seconds after which a batch of a paused run is looked at again."""
@@ -50,11 +55,14 @@ class FetchStep:
         *,
         lane: str = "",
         controls: RunControls | None = None,
+        backlog: bool = False,
     ) -> None:
         """``deadline`` gives the moment to stop for a batch that started at the one given.
 
-        ``lane`` is which of a source's functions this is; ``controls`` what the operator said of runs.
+        ``lane`` is which of a source's functions this is; ``controls`` what the operator said of runs;
+        ``backlog`` whether somebody releases what waits in the storage.
         """
+        self._backlog = backlog
         self._lane = lane
         self._controls = controls
         self._unstored: dict[str, bytes] = {}
@@ -82,8 +90,11 @@ class FetchStep:
         if staged is None and key not in self._unstored:
             said = self._controls.said(batch.run_id) if self._controls is not None else ""
             early = batch.not_before - self._retriever.clock()
-            if said == "paused" or (early > 0 and not said):
-                self._wait(batch, PAUSED_WAIT if said else early)
+            if said == "paused":
+                self._pause(batch)
+                return
+            if early > 0 and not said:
+                self._wait(batch, early)
                 return
             retrieved = cancelled(batch, self._retriever.clock()) if said == "cancelled" else self._ask(batch)
             if retrieved.refusals:
@@ -159,14 +170,23 @@ class FetchStep:
             self._queues.results.send([_encoder.encode(Pointer(key, header.pages))])
         return header.pages
 
+    def _pause(self, batch: Batch) -> None:
+        """Keep a batch out of the way of others, and look at it again in a while where it has no backlog."""
+        if not (self._backlog and hold(self._storage, batch)):
+            self._send_again(batch, PAUSED_WAIT)
+
     def _wait(self, batch: Batch, delay: float) -> None:
+        if delay >= MAX_DELAY:
+            self._send_again(batch, MAX_DELAY)
+            return
         if batch.hop >= HOP_LIMIT:
             raise Permanent(
                 f"batch {batch.id} waited {batch.hop} times for source {batch.source}: is it still there?"
             )
-        again = msgspec.structs.replace(batch, hop=batch.hop + 1)
-        delay = min(max(delay, SHORTEST_WAIT), MAX_DELAY)
-        self._queues.fetch(batch.source).send([_encoder.encode(again)], delay=delay, group=batch.run_id)
+        self._send_again(msgspec.structs.replace(batch, hop=batch.hop + 1), max(delay, SHORTEST_WAIT))
+
+    def _send_again(self, batch: Batch, delay: float) -> None:
+        self._queues.fetch(batch.source).send([_encoder.encode(batch)], delay=delay, group=batch.run_id)
 
 
 def _encode(batch: Batch, retrieved: Retrieved, lane: str) -> bytes:

@@ -53,6 +53,7 @@ class FetchStage:
             deadline,
             lane=place.lane,
             controls=RunControls(place.storage, place.clock),
+            backlog=place.backlog,
         )
 
     def rest(self) -> None:

@@ -10,7 +10,7 @@ from tests.emulator.deploy import build_packages
 from tests.emulator.emulator import Emulator
 from tests.emulator.recording import Recording
 from tests.emulator.system import System
-from tests.emulator.work import HORIZON, SLOW_RATE
+from tests.emulator.work import HORIZON, LANE_REST, SLOW_RATE
 from tests.servers import free_port
 
 SOURCES = {
@@ -50,7 +50,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     variables = {
         "default_source": "practice_api",
         "alarms": True,
-        "function_environment": {"SERPLINE_HORIZON": str(HORIZON)},
+        "function_environment": {
+            "SERPLINE_HORIZON": str(HORIZON),
+            "SERPLINE_LANE_REST_MINUTES": str(LANE_REST / 60),
+        },
     }
     system = System(folder, name="serpline-test", sources=SOURCES, variables=variables)
     try:

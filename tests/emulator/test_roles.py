@@ -18,6 +18,7 @@ from tests.emulator.policies import grants_of, missing, unused
 from tests.emulator.recording import RecordedCall
 from tests.emulator.system import System
 from tests.emulator.work import as_csv, keywords, send
+from tests.pipeline.kit import make_run
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -76,8 +77,13 @@ def calls(deployed: System) -> dict[str, list[RecordedCall]]:
     send(deployed, "results", "no pointer")
     send(deployed, "fetch-practice_page", "no batch")
     say(storage_of(deployed), "paused-run", "paused", 0.0)
+    # Without a record it has no backlog, and its batches wait in the queue.
+    say(storage_of(deployed), "lost-run", "paused", 0.0)
+    record = make_run("keywords/paused.csv", run_id="paused-run")
+    storage_of(deployed).put(keys.run("paused-run"), msgspec.json.encode(record))
     send(deployed, "keywords", "no json")
-    send(deployed, "fetch-practice_page", batch_of("paused-run", "practice_page"))
+    for paused in ("paused-run", "lost-run"):
+        send(deployed, "fetch-practice_page", batch_of(paused, "practice_page"))
     run = deployed.drop(
         "keywords/source=practice_page/roles.csv", as_csv([*keywords(800, "play"), "", "\x00bad"])
     )
@@ -90,7 +96,8 @@ def calls(deployed: System) -> dict[str, list[RecordedCall]]:
             Body=b'{"lane":' + lane.encode() + b',"since":0}',
         )
         deployed.invoke("conduct", {"action": "conduct"})
-        send(deployed, "fetch-practice_api", "no batch", batch_of("paused-run", "practice_api"))
+        paused = [batch_of(run_id, "practice_api") for run_id in ("paused-run", "lost-run")]
+        send(deployed, "fetch-practice_api", "no batch", *paused)
         drop = deployed.drop(f"keywords/lane {lane}.csv", as_csv(keywords(3, f"take lane {lane}")))
         wait(deployed, drop)
         # What the backlog gives out again was staged long ago.
@@ -98,6 +105,9 @@ def calls(deployed: System) -> dict[str, list[RecordedCall]]:
         storage_of(deployed).put(chunk, batch_of(drop, "practice_api").encode())
     deployed.invoke("compact", {"action": "compact"})
     deployed.clear()
+    for source in ("practice_api", "practice_page"):
+        for key in storage_of(deployed).keys(keys.backlog_of(source, record.created_at, record.run_id)):
+            deployed.client("s3").delete_object(Bucket=deployed.bucket, Key=key)
     return functions_calls(deployed)
 
 

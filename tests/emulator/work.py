@@ -14,6 +14,8 @@ from tests.emulator.system import System
 
 HORIZON = 15
 """Seconds of work that a queue may hold here; the rest of a run waits in the backlog."""
+LANE_REST = 6.0
+"""Seconds that a lane rests here at least."""
 SLOW_RATE = 50
 """Requests a second that ``practice_page`` may be asked."""
 

@@ -144,3 +144,37 @@ def test_conduct_releases_no_more_than_a_quota_reaches(account: Account, said: S
     answer = action_function(open_conduct)({"action": "conduct"}, Context(60))
     assert (answer[API]["released"], answer[API]["backlog"]) == (10, 20)
     assert said is not None
+
+
+def store_pace(state: PaceState) -> None:
+    item = {"state": {"S": msgspec.json.encode(state).decode()}, "version": {"N": "1"}, "holder": {"S": "x"}}
+    boto3.client("dynamodb").put_item(TableName="serpline-pace", Item={"source": {"S": API}, **item})
+
+
+def test_conduct_sees_a_quota_that_was_raised_in_the_bucket(account: Account, said: Said):
+    """At its next look, warm as it is: the day need not end."""
+    account.set("MAPPINGS", json.dumps({API: [mapping_of("serpline-results", 0)]}))
+    text = shipped_files()[f"{API}.toml"][0]
+    store_pace(PaceState(quota_used=10, spent_until=time.time() + 40_000))
+    act = action_function(open_conduct)
+    for quota, works in ((10, False), (20, True)):
+        file = text.replace("[politeness]\n", f"[politeness]\nquota = {quota}\n")
+        account.storage.put(keys.own_source(API), file.encode())
+        assert act({"action": "conduct"}, Context(60))[API]["working"] is works
+    assert said is not None
+
+
+def test_conduct_lets_no_lane_take_over_before_it_has_rested(account: Account, said: Said):
+    """The minutes are those of the settings."""
+    lanes = [mapping_of("serpline-results", lane) for lane in range(2)]
+    account.set("MAPPINGS", json.dumps({API: lanes}))
+    account.set("LANE_MINUTES", "10")
+    account.set("LANE_REST_MINUTES", "30")
+    now = time.time()
+    act = action_function(open_conduct)
+    for rested, lane in ((29, 0), (31, 1)):
+        boto3.client("lambda").update_event_source_mapping(UUID=lanes[1], Enabled=False)
+        turn = {"lane": 0, "since": now - 3_600, "ceased": {"1": now - rested * 60}}
+        account.storage.put(keys.conduct(API), json.dumps(turn).encode())
+        assert act({"action": "conduct"}, Context(60))[API]["lane"] == lane
+    assert said is not None

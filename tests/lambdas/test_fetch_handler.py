@@ -23,7 +23,7 @@ from tests.lambdas.kit import (
     batch_body,
     metrics_of,
 )
-from tests.pipeline.kit import API, api_source, make_batch
+from tests.pipeline.kit import API, api_source, make_batch, make_run
 
 
 def fetching(account: Account, engine: Engine, lane: str = "0", **pace: float) -> Handler:
@@ -133,3 +133,15 @@ def test_no_contact_no_live_run(account: Account):
     event = account.event(FETCH, batch_body(make_batch(["a"])))
     with pytest.raises(Misuse, match="SERPLINE_CONTACT"):
         queue_function(open_fetch)(event, Context())
+
+
+def test_a_paused_batch_leaves_the_queue_for_the_backlog(account: Account, engine: Engine):
+    """Conduct releases it when the run is resumed; until then it takes nobody's room."""
+    handler = fetching(account, engine)
+    account.storage.put(keys.run("run1"), msgspec.json.encode(make_run("keywords/k.txt")))
+    say(account.storage, "run1", "paused", time.time())
+    event = account.event(FETCH, batch_body(make_batch(["a"])))
+    assert handler(event, Context()) == {"batchItemFailures": []}
+    assert len(list(account.storage.keys(keys.backlog(API)))) == 1
+    assert account.drawn(FETCH) == []
+    assert engine.asked == []

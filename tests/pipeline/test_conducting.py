@@ -9,8 +9,11 @@ import pytest
 
 from pipeline import keys
 from pipeline.conducting import CLOSED_LONG, Conducted, Turn, conduct, may_work, next_turn, shut
+from pipeline.pacers.memory import MemoryPaceStore
+from pipeline.pacers.pacer import Pacer
 from pipeline.storage.folder import FolderStorage
-from stages.pace import PaceState
+from stages.pace import Lease, PaceState, lease
+from stages.source import Politeness
 from tests.pipeline.kit import Clock
 
 LANES = ("first", "second", "third")
@@ -43,7 +46,14 @@ class Bench:
         self.mappings = FakeMappings()
         self.clock = Clock()
 
-    def look(self, state: PaceState = OPEN, lanes: tuple[str, ...] = LANES) -> Conducted:
+    def look(
+        self,
+        state: PaceState = OPEN,
+        lanes: tuple[str, ...] = LANES,
+        *,
+        rest: float = 0.0,
+        terms: Politeness | None = None,
+    ) -> Conducted:
         return conduct(
             self.storage,
             self.mappings,
@@ -52,7 +62,17 @@ class Bench:
             state,
             now=self.clock(),
             lane_seconds=MINUTES,
+            rest_seconds=rest,
+            terms=terms,
         )
+
+    def worked(self, looks: int, lanes: tuple[str, ...], rest: float) -> list[int]:
+        """The lanes that worked, look by look, one each minute."""
+        done = []
+        for _ in range(looks):
+            done.append(self.look(lanes=lanes, rest=rest).lane)
+            self.clock.now += 60
+        return done
 
     def closed(self, for_: float) -> PaceState:
         return PaceState(closed_since=self.clock() - 10, closed_until=self.clock() + for_, refusals=1)
@@ -217,3 +237,99 @@ def test_a_spent_quota_is_neither_a_refusal_nor_a_stall(state: PaceState, told: 
     assert shut(state, 100.0) == told
     alarms = (Path(__file__).parents[2] / "infra" / "terraform" / "alarms.tf").read_text()
     assert "SUM([closed, zero]) == 0 AND" in alarms
+
+
+REST = 30 * 60.0
+TWO = LANES[:2]
+
+
+def test_a_lane_rests_as_long_as_is_said_before_its_next_turn(bench: Bench):
+    """Two lanes of 15 minutes cannot both rest 30: the one that works goes on until the other has."""
+    assert bench.worked(150, TWO, REST) == ([0] * 30 + [1] * 30) * 2 + [0] * 30
+
+
+def test_three_lanes_rest_while_the_two_others_work(bench: Bench):
+    """Once each had its first turn, nobody waits: two turns of the others are a rest."""
+    bench.worked(75, LANES, REST)
+    assert bench.worked(60, LANES, REST) == [0] * 15 + [1] * 15 + [2] * 15 + [0] * 15
+
+
+def test_a_rest_begins_when_a_lane_is_seen_to_have_ceased(bench: Bench):
+    """Told to cease it may take messages for a while: until then it does not rest."""
+    bench.worked(30, TWO, REST)
+    assert bench.look(lanes=TWO, rest=REST).lane == 1
+    bench.mappings.changing = {"first"}
+    bench.worked(10, TWO, REST)
+    bench.mappings.changing = set()
+    assert bench.worked(35, TWO, REST) == [1] * 29 + [0] * 6
+
+
+def test_who_was_switched_on_by_hand_rests_anew(bench: Bench):
+    bench.worked(31, TWO, REST)
+    bench.clock.now += 20 * 60
+    bench.mappings.on.add("first")
+    assert bench.worked(31, TWO, REST) == [1] * 30 + [0]
+
+
+def test_a_lane_alone_rests_for_nobody(bench: Bench):
+    assert bench.worked(50, ("only",), REST) == [0] * 50
+
+
+def test_a_record_without_rests_lets_nobody_take_over_too_soon(bench: Bench):
+    """One of an earlier version: the other lane ceased when this turn began, at the latest."""
+    bench.storage.put(keys.conduct("x"), b'{"lane":1,"since":%.1f}' % bench.clock())
+    assert bench.worked(31, TWO, REST) == [1] * 30 + [0]
+
+
+def test_the_lane_that_was_refused_makes_the_trial(bench: Bench):
+    """Also where its turn had ended, and its last function was still asking: the turn is its own again."""
+    pacer = Pacer(MemoryPaceStore(), bench.clock)
+    bench.worked(16, TWO, 0.0)
+    assert bench.look(lanes=TWO).lane == 1
+    pacer.asking_for("r", "0").refuse("x", Politeness(rate=1.0), bench.clock() + 600, "http_429")
+    # What another had on its way is refused a moment later: the trial is the first one's all the same.
+    pacer.asking_for("r", "1").refuse("x", Politeness(rate=1.0), None, "http_429")
+    closed = pacer.state("x")
+    assert bench.look(closed, lanes=TWO) == Conducted(0, working=False, switched=1)
+    bench.clock.now += 10 * MINUTES
+    assert bench.look(closed, lanes=TWO) == Conducted(0, working=True, switched=1)
+    assert bench.mappings.on == {"first"}
+    pacer.lease("x", Politeness(rate=1.0), 1)
+    pacer.asking_for("r", "1").refuse("x", Politeness(rate=1.0), None, "http_429")
+    assert bench.look(pacer.state("x"), lanes=TWO).lane == 1
+    bench.clock.now += 3_600
+    pacer.lease("x", Politeness(rate=1.0), 1)
+    pacer.answered("x")
+    assert pacer.state("x").lane == ""
+
+
+@pytest.mark.parametrize("lane", ["", "7", "x"])
+def test_a_refused_lane_that_is_not_here_leaves_the_turn_as_it_is(bench: Bench, lane: str):
+    """A worker of one's own, or a lane that was removed since."""
+    bench.worked(16, TWO, 0.0)
+    closed = msgspec.structs.replace(bench.closed(60), lane=lane)
+    assert bench.look(closed, lanes=TWO).lane == 1
+
+
+def test_a_quota_that_was_raised_is_used_at_once(bench: Bench):
+    """What was spent was the old one: its day need not end. Raised to none it is as good."""
+    small, now = Politeness(rate=1000.0, burst=1000, quota=10), bench.clock()
+    spent, _ = lease(PaceState(), small, now, 100)
+    assert not may_work(spent, now, small)
+    for quota in (11, 0):
+        raised = msgspec.structs.replace(small, quota=quota)
+        assert may_work(spent, now, raised)
+        assert isinstance(lease(spent, raised, now + 1, 100)[1], Lease)
+        assert bench.look(spent, terms=raised).working
+
+
+def test_what_waited_too_long_for_a_closed_source_is_ended_when_that_is_so(bench: Bench):
+    """Fetch ends it, so it must be given the messages: after what the file says, not after three days."""
+    hour = Politeness(rate=1.0, max_closed=3_600.0)
+    for hours, listens in ((0, False), (0.9, False), (1.1, True), (60, True)):
+        closed = PaceState(closed_since=bench.clock() - hours * 3_600, closed_until=bench.clock() + 86_400)
+        assert may_work(closed, bench.clock(), hour) is listens
+        assert bench.look(closed, terms=hour).working is listens
+    week = Politeness(rate=1.0, max_closed=7 * 86_400.0)
+    closed = PaceState(closed_since=bench.clock() - 4 * 86_400, closed_until=bench.clock() + 86_400)
+    assert may_work(closed, bench.clock(), week)

@@ -168,3 +168,45 @@ def test_a_worker_on_aws_ends_its_batches_before_sqs_takes_them_back(
     monkeypatch.setattr(worker_command.signal, "signal", lambda *_: None)
     assert serpline("worker", "shard", "--lake", LAKE)[0] == 0
     assert [(place.lake, place.longest) for place in seen] == [(LAKE, 450.0)]
+
+
+def deploy(**pace: object) -> None:
+    """What `apply` leaves in the bucket of its one source."""
+    storage().put(keys.TERMS, orjson.dumps({API: {"rate": 0.25, "burst": 1, "concurrency": 1, **pace}}))
+
+
+def test_a_worker_asks_at_the_pace_of_the_deployment(serpline: Serpline, monkeypatch: pytest.MonkeyPatch):
+    """As its functions do, whatever the source file says; without knowing it, none begins."""
+    seen: list[float] = []
+    monkeypatch.setattr(
+        worker_command, "fetch_worker", lambda _place, one, *_: seen.append(one.source.spec.politeness.rate)
+    )
+    monkeypatch.setattr(worker_command.signal, "signal", lambda *_: None)
+    words = ("worker", "fetch", "--source", API)
+    code, out, err = serpline(*words)
+    assert (code, out, seen) == (2, "", [])
+    assert "apply it again" in err
+    assert "SERPLINE_TERMS" in err
+    deploy()
+    assert serpline(*words)[0] == 0
+    assert seen == [0.25]
+    monkeypatch.setenv("SERPLINE_TERMS", orjson.dumps({API: {"rate": 0.125}}).decode())
+    assert serpline(*words)[0] == 0
+    assert seen == [0.25, 0.125]
+    monkeypatch.delenv("SERPLINE_TERMS")
+    storage().put(keys.TERMS, b"{")
+    assert serpline(*words)[0] == 2
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize(("quota", "warnings"), [(1, 1), (2, 0), (None, 0)])
+def test_submit_warns_of_the_deployments_quota(
+    serpline: Serpline, tmp_path: Path, quota: int | None, warnings: int
+):
+    """Not of the file's: `apply` may have said another."""
+    path = tmp_path / "list.txt"
+    path.write_text("one\ntwo\n")
+    deploy(quota=quota)
+    code, _, err = serpline("submit", path, "--source", API)
+    assert code == 0
+    assert err.count("2 tasks take 2 days of its quota of 1 requests a day") == warnings

@@ -11,16 +11,20 @@ import msgspec
 import pytest
 
 from pipeline import keys
-from pipeline.errors import Unreadable
+from pipeline.backlog import Released, Room, release
+from pipeline.errors import Permanent, Unreadable
 from pipeline.metrics import MemoryMetrics
+from pipeline.pending import in_backlog
 from pipeline.queues.memory import MemoryBroker
 from pipeline.queues.names import Queues
+from pipeline.queues.protocol import MAX_DELAY
 from pipeline.run_control import REMEMBERED, RunControls, Said, said_of, say
-from pipeline.steps.fetch import PAUSED_WAIT, FetchStep
+from pipeline.runs import load_run
+from pipeline.steps.fetch import HOP_LIMIT, PAUSED_WAIT, FetchStep
 from pipeline.storage.folder import FolderStorage
 from stages.records import Batch, Pointer, Task
 from stages.staged import decode_staged
-from tests.pipeline.kit import API, LOG, Clock, Engine, make_batch, make_retriever
+from tests.pipeline.kit import API, LOG, Clock, Engine, make_batch, make_retriever, make_run
 
 
 class Bench:
@@ -101,7 +105,7 @@ def test_what_was_read_is_remembered_for_five_seconds_at_most(tmp_path: Path):
 
 
 def test_a_paused_batch_waits_and_spends_nothing(bench: Bench):
-    """It comes again with its hop counted, asks nothing, and goes on where it was when the pause ends."""
+    """It comes again as it was, asks nothing, and goes on where it was when the pause ends."""
     bench.say("paused")
     batch = make_batch(["a", "b"], tasks=(Task("a", attempts=2), Task("b", refusals=1)))
     bench.fetch(batch)
@@ -111,10 +115,153 @@ def test_a_paused_batch_waits_and_spends_nothing(bench: Bench):
     assert bench.batches() == []
     bench.clock.now += 1
     [again] = bench.batches()
-    assert again == msgspec.structs.replace(batch, hop=1)
+    assert again == batch
     bench.say("")
     bench.fetch(again)
     assert len(bench.engine.asked) == 2
+
+
+def test_a_pause_of_years_kills_no_batch(bench: Bench):
+    """Each look at it sends it again: that is no reason to give it up, however many there were."""
+    bench.say("paused")
+    batch = make_batch(["a"], hop=HOP_LIMIT)
+    for _ in range(3):
+        bench.fetch(batch)
+        bench.clock.now += PAUSED_WAIT
+        assert bench.batches() == [batch]
+
+
+def test_waits_as_long_as_a_queue_has_them_are_not_counted(bench: Bench):
+    """A quota of one request a day sends the last of a few hundred again for years; a short wait counts."""
+    for early, hops in ((MAX_DELAY, 0), (40 * 86_400.0, 0), (MAX_DELAY - 1, 1)):
+        batch = make_batch(["a"], not_before=bench.clock() + early)
+        bench.fetch(batch)
+        bench.clock.now += MAX_DELAY
+        assert bench.batches() == [msgspec.structs.replace(batch, hop=hops)]
+    with pytest.raises(Permanent, match="waited 20000 times"):
+        bench.fetch(make_batch(["a"], not_before=bench.clock() + 60, hop=HOP_LIMIT))
+    assert bench.engine.asked == []
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.fixture
+def shelving(bench: Bench) -> Bench:
+    """Where somebody releases a backlog, the step brings the paused batches of a known run back to it."""
+    bench.storage.put(keys.run("run1"), msgspec.json.encode(make_run("keywords/k.txt")))
+    bench.step = FetchStep(
+        bench.storage,
+        bench.queues,
+        make_retriever(bench.engine, bench.clock, concurrency=1),
+        bench.runner,
+        bench.metrics,
+        LOG,
+        lambda _started: math.inf,
+        controls=RunControls(bench.storage, bench.clock),
+        backlog=True,
+    )
+    return bench
+
+
+ROOM = Room(1.0, 6 * 3_600.0)
+
+
+def test_a_paused_batch_goes_back_into_the_backlog(shelving: Bench):
+    """It takes no room of others in the queue; taken back, the pause gives it out again as it was."""
+    shelving.say("paused")
+    batch = make_batch([], tasks=(Task("a", attempts=2), Task("b", refusals=1)), cut=1)
+    shelving.fetch(batch)
+    shelving.fetch(batch)
+    depth = shelving.queues.fetch(API).depth()
+    assert (depth.waiting, depth.in_flight) == (0, 0)
+    assert shelving.engine.asked == []
+    assert len(list(shelving.storage.keys(keys.BACKLOG))) == 1
+    assert release(shelving.storage, shelving.queues, API, ROOM).chunks == 0
+    shelving.say("")
+    shelving.clock.now += REMEMBERED
+    assert release(shelving.storage, shelving.queues, API, ROOM) == Released(1, 2)
+    [again] = shelving.batches()
+    assert again == msgspec.structs.replace(batch, hop=1)
+    shelving.fetch(again)
+    assert shelving.engine.asked == [("a", 1), ("b", 1)]
+    assert list(shelving.storage.keys(keys.BACKLOG)) == []
+
+
+def test_a_paused_run_leaves_the_room_to_others(shelving: Bench):
+    """Its batches fill the queue when it is paused; the next run's backlog is released all the same."""
+    small = Room(1.0, 600.0)
+    paused = [make_batch([f"{n}-{at}" for at in range(50)], batch_no=n) for n in range(12)]
+    shelving.queues.fetch(API).send([msgspec.json.encode(batch) for batch in paused])
+    run = make_run("keywords/k.txt", run_id="run2", created_at=1.9e9)
+    folder = keys.backlog_of(API, run.created_at, run.run_id)
+    for number in range(40):
+        other = make_batch([f"other {at}" for at in range(50)], run_id="run2", batch_no=number)
+        chunk = keys.backlog_chunk(folder, 0, number, 50)
+        shelving.storage.put(chunk, msgspec.json.encode(other) + b"\n")
+    shelving.say("paused")
+    for batch in shelving.batches():
+        shelving.fetch(batch)
+    assert release(shelving.storage, shelving.queues, API, small).tasks == 600
+    assert {batch.run_id for batch in shelving.batches()} == {"run2"}
+
+
+def test_a_batch_that_is_paused_again_is_not_lost_to_a_slow_release(shelving: Bench):
+    """Released, drawn and paused once more before the release deletes what it sent: it waits on."""
+    shelving.say("paused")
+    batch = make_batch(["a"])
+    shelving.fetch(batch)
+
+    class Slow(FolderStorage):
+        def delete(self, key: str) -> None:
+            [again] = shelving.batches()
+            shelving.say("paused")
+            shelving.clock.now += REMEMBERED
+            shelving.fetch(again)
+            super().delete(key)
+
+    shelving.say("")
+    release(Slow(shelving.storage._root), shelving.queues, API, ROOM)
+    assert shelving.batches() == []
+    assert len(list(shelving.storage.keys(keys.BACKLOG))) == 1
+    shelving.say("")
+    release(shelving.storage, shelving.queues, API, ROOM)
+    assert shelving.batches() == [msgspec.structs.replace(batch, hop=2)]
+
+
+def test_a_death_before_the_object_is_there_leaves_the_message(shelving: Bench):
+    """The step has not returned: nobody deletes the message, and it comes again."""
+
+    class Dying(FolderStorage):
+        def put(self, key: str, body: bytes) -> None:  # noqa: ARG002
+            raise Killed
+
+    shelving.say("paused")
+    shelving.step._storage = Dying(shelving.storage._root)
+    with pytest.raises(Killed):
+        shelving.fetch(make_batch(["a"]))
+    assert shelving.batches() == []
+
+
+def test_a_paused_batch_of_a_run_without_a_record_waits_in_the_queue(shelving: Bench):
+    """There is no folder for it: nothing is lost."""
+    say(shelving.storage, "run2", "paused", 1.0)
+    batch = make_batch(["a"], run_id="run2")
+    shelving.fetch(batch)
+    shelving.clock.now += PAUSED_WAIT
+    assert shelving.batches() == [batch]
+    assert list(shelving.storage.keys(keys.BACKLOG)) == []
+
+
+def test_a_batch_in_the_backlog_is_known_to_wait(shelving: Bench):
+    """Repair sends nothing again that only waits for the pause to end."""
+    shelving.say("paused")
+    batch = make_batch(["a"], cut=2)
+    shelving.fetch(batch)
+    run = load_run(shelving.storage, "run1")
+    assert in_backlog(shelving.storage, run)(batch)
+    assert not in_backlog(shelving.storage, run)(make_batch(["a"], cut=1))
 
 
 def test_a_cancelled_batch_ends_refused_without_a_request(bench: Bench):

@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.pace import GRACE, HORIZON, TRIAL, Lease, PaceState, Wait, answered, give_back, lease, refuse
+from stages.pace import (
+    GRACE,
+    HORIZON,
+    TRIAL,
+    Lease,
+    PaceState,
+    Wait,
+    answered,
+    closed_to,
+    give_back,
+    lease,
+    refuse,
+    untried,
+)
 from stages.source import Politeness
 from tests.stages.fleet import NOW, Fleet, most_above
 
@@ -257,3 +270,38 @@ def test_a_holder_takes_no_slots_that_it_cannot_live_to_use():
     _, longer = lease(state, pace, NOW, 100, within=30.0)
     assert isinstance(longer, Lease)
     assert longer.start == pytest.approx(state.tat)
+
+
+def test_a_trial_that_decided_nothing_is_the_next_one_s():
+    """The source stays as closed as it was, and whoever asks next makes the trial; no older lease matters."""
+    refused, old = leased(PaceState(), PACE, NOW, 1)
+    refused = closed(NOW + 5, state=refused)
+    tried, trial = leased(refused, PACE, NOW + 5, 3)
+    assert trial.trial
+    passed = untried(tried, trial)
+    assert (passed.closed_since, passed.closed_until, passed.refusals) == (NOW, NOW + 5, 1)
+    again, second = leased(passed, PACE, NOW + 5, 3)
+    assert second.trial
+    assert second.slot(0) >= trial.slot(0) + trial.interval
+    for earlier in (old, trial):
+        assert untried(again, earlier) == again
+    assert untried(PaceState(leases=1), old) == PaceState(leases=1)
+
+
+def test_a_closed_source_is_closed_to_all_but_its_trial():
+    """Whatever a clock says of the rest: who holds an older lease asks nothing more with it."""
+    state, held = leased(PaceState(), PACE, NOW, 5)
+    assert not closed_to(state, held, NOW)
+    refused = closed(NOW + 1, state=state)
+    for now in (NOW, NOW + 0.9, NOW + 1, NOW + 60):
+        assert closed_to(refused, held, now)
+    assert closed_to(refused, None, NOW)
+    assert not closed_to(refused, None, NOW + 1)
+    tried, trial = leased(refused, PACE, NOW + 1, 5)
+    assert not closed_to(tried, trial, NOW + 1)
+    assert closed_to(tried, held, NOW + 1)
+    # A refusal on its way, and a trial that lapsed and is somebody else's now.
+    assert closed_to(closed(NOW + 1, state=tried), trial, NOW + 2)
+    lapsed, _ = leased(tried, PACE, NOW + 3 + TRIAL, 1)
+    assert closed_to(lapsed, trial, NOW + 3 + TRIAL)
+    assert not closed_to(answered(tried), held, NOW + 2)

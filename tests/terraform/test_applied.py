@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import keys
 from tests.terraform.conftest import SOURCES
 from tests.terraform.workspace import Workspace, of_type
 
@@ -134,6 +135,8 @@ def test_one_lane_works_and_conduct_knows_them_all(state: State):
         "practice_page": [values["uuid"] for values in lanes],
         "brave": [brave["uuid"]],
     }
+    # Its 30 minutes begin after the 2 for which a function of it may ask that took a message just then.
+    assert settings["variables"]["SERPLINE_LANE_REST_MINUTES"] == "32"
 
 
 def test_functions_are_told_what_they_need(state: State):
@@ -160,6 +163,9 @@ def test_functions_are_told_what_they_need(state: State):
         "SERPLINE_SECRET_ARN_BRAVE_API_KEY": SOURCES["brave"]["secrets"]["BRAVE_API_KEY"],
         "SERPLINE_SECRET_ARN_SECOND": SOURCES["brave"]["secrets"]["SECOND"],
     }
+    # Workers beside them read the same in the bucket.
+    left = state["aws_s3_object.terms"]
+    assert (left["key"], json.loads(left["content"])) == (keys.TERMS, terms)
     [shard] = state["module.shard.aws_lambda_function.this"]["environment"]
     assert shard["variables"]["SERPLINE_SOURCE"] == "practice_page"
     assert shard["variables"]["SERPLINE_HORIZON"] == "21600"

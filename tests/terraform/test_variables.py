@@ -93,6 +93,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"compaction": "spark"}, "by function or by athena"),
     ({"horizon_hours": 100}, "0.01 to 72 hours"),
     ({"lane_minutes": 1}, "5 to 1440 minutes"),
+    ({"lane_rest_minutes": -1}, "0 to 1440 minutes"),
+    ({"lane_rest_minutes": 1441}, "0 to 1440 minutes"),
     ({"shard_concurrency": 1}, "the least that SQS mappings know"),
     ({"memory": {"compact": 64}}, "256 to 10240"),
     ({"reserved_concurrency": {"probe": 1}}, "for shard, fetch, aggregate, compact or conduct"),

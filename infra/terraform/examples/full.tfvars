@@ -61,6 +61,7 @@ compact_every     = "rate(30 minutes)"
 compaction        = "function"
 horizon_hours     = 6
 lane_minutes      = 120
+lane_rest_minutes = 45
 shard_concurrency = 5
 memory            = { aggregate = 3008 }
 # reserved_concurrency = { aggregate = 2, conduct = 1 }
