@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -17,6 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.http_client import HttpClient
 from pipeline.pacers.pacer import Pacer
 from pipeline.robots import RobotsShelf
+from pipeline.robots_asking import Asking, HostRules
 from stages.extract import Extractor
 from stages.fetch import (
     Done,
@@ -24,24 +24,23 @@ from stages.fetch import (
     Judgement,
     Refused,
     Retry,
-    judge_redirect,
+    counted,
+    followed,
     judge_response,
+    page_of,
     plan_request,
 )
-from stages.pace import GRACE, Lease, PaceState, Wait, slow
+from stages.pace import GRACE, Lease, PaceState, Wait, closed_to, slow
 from stages.rate_headers import read_allowance
 from stages.records import Batch, Page, Request, Response, Task
-from stages.robots import Robots, allowed_by, read_robots, robots_request, robots_url
 from stages.source import Source
+from stages.tempo import Tempo, heard, open_requests
 
 WATCH = 1.0
 """Seconds between looks at the source's state: two after a refusal elsewhere nothing more is sent."""
 
 PATIENCE = 120.0
 """Seconds to wait within one invocation for a lease; what takes longer waits in the queue."""
-
-MOST_REDIRECTS = 5
-"""Redirects of robots.txt that are followed (RFC 9309, 2.3.1.2)."""
 
 BACKOFF = 2.0
 """Seconds before a failed request is tried again, doubled for each earlier failure."""
@@ -60,7 +59,10 @@ class Retrieved(msgspec.Struct, frozen=True):
 
 
 class Retriever(msgspec.Struct, frozen=True):
-    """What asking needs; one for all batches of a source in one process."""
+    """What asking needs; one for all batches of a source in one process.
+
+    ``tempos`` has the source's tempo, as this process hears it.
+    """
 
     source: Source
     extractor: Extractor
@@ -71,6 +73,7 @@ class Retriever(msgspec.Struct, frozen=True):
     jitter: Callable[[], float] = random.random
     robots: RobotsShelf | None = None
     log: Any = None
+    tempos: dict[str, Tempo] = msgspec.field(default_factory=dict)
 
 
 async def retrieve(batch: Batch, retriever: Retriever, deadline: Callable[[], float]) -> Retrieved:
@@ -96,14 +99,28 @@ class _Retrieval:
         self._terms = retriever.source.spec.politeness
         self._limits = retriever.source.spec.limits
         self._deadline = deadline
-        self._pending = deque(
+        self._unruled = deque(
             _Ask(task, plan_request(task, batch, retriever.source, retriever.user_agent))
             for task in batch.tasks
         )
+        """Not looked at by robots.txt: all of them at first, then what is redirected to another host."""
+        self._pending: deque[_Ask] = deque()
+        asking = Asking(
+            retriever.source,
+            retriever.client,
+            retriever.user_agent,
+            retriever.clock,
+            self._slot,
+            self._heed,
+            self._untried,
+        )
+        self._rules = HostRules(retriever.robots, asking)
         self._pages: list[Page] = []
         self._left: list[Task] = []
         self._resume_at = 0.0
         self._halt = asyncio.Event()
+        self._held: Lease | None = None
+        """The lease in use."""
         self._next_slot = 0
         self._used = 0
         self._seen = PaceState()
@@ -119,6 +136,7 @@ class _Retrieval:
             self._stop_for(error)
         finally:
             watch.cancel()
+        self._pending.extend(self._unruled)
         self._spend_redirects()
         left = (*self._left, *(ask.task for ask in self._pending))
         if self._trouble is not None and left == self._batch.tasks:
@@ -127,9 +145,9 @@ class _Retrieval:
         return Retrieved(self._pages, left, delay, self._refusals)
 
     async def _work(self) -> None:
-        if self._r.robots is not None and not await self._obey_robots(self._r.robots):
-            return
-        while self._pending and not self._over():
+        while (self._pending or self._unruled) and not self._over():
+            if not await self._obey_robots() or not self._pending:
+                return
             grant = await self._lease(len(self._pending))
             if isinstance(grant, Lease):
                 await self._use(grant)
@@ -139,46 +157,50 @@ class _Retrieval:
     async def _lease(self, want: int) -> Lease | Wait:
         """Permission for what can still be asked before the deadline."""
         left = self._deadline() - self._r.clock()
-        return await asyncio.to_thread(self._r.pacer.lease, self._name, self._terms, want, left)
+        grant = await asyncio.to_thread(self._r.pacer.lease, self._name, self._terms, want, left)
+        self._held = grant if isinstance(grant, Lease) else None
+        return grant
 
-    async def _obey_robots(self, shelf: RobotsShelf) -> bool:
+    async def _obey_robots(self) -> bool:
         """End the tasks that robots.txt disallows; False where it could not be read, so that all wait."""
-        urls = {robots_url(ask.request.url) for ask in self._pending}
-        for url in urls:
-            robots = await asyncio.to_thread(shelf.find, url)
-            if robots is None:
-                robots = await self._ask_robots(url)
-                if robots is None:
+        while self._unruled:
+            ask = self._unruled[0]
+            url = ask.request.url
+            if not self._rules.known(url):
+                learned = await self._rules.learn(url)
+                self._held = None
+                if isinstance(learned, Refused):
+                    await self._refused(learned)
+                if learned is not True:
                     return False
-                await asyncio.to_thread(shelf.keep, url, robots)
-            allowed = allowed_by(robots, self._r.user_agent)
-            for ask in list(self._pending):
-                if robots_url(ask.request.url) == url and not allowed(ask.request.url):
-                    self._pending.remove(ask)
-                    self._end(ask.task, Done("refused", "robots"), sent=0, response=None, sent_at=0.0)
+            self._unruled.popleft()
+            if self._rules.allow(url):
+                self._pending.append(ask)
+            else:
+                done = Done("refused", "robots")
+                self._end(ask.task, done, sent=ask.sent, response=None, sent_at=ask.first_sent_at)
         return True
 
-    async def _ask_robots(self, url: str) -> Robots | None:
-        """Ask for robots.txt: a request like any other, paced, and refused where the host cannot say."""
-        for _ in range(1 + MOST_REDIRECTS):
+    async def _slot(self) -> Lease | None:
+        """A lease for one request, at its moment; None where there is no time to wait for one."""
+        while not self._over():
             grant = await self._lease(1)
-            while not isinstance(grant, Lease):
-                if not await self._wait(grant) or self._over():
+            if isinstance(grant, Wait):
+                if not await self._wait(grant):
                     return None
-                grant = await self._lease(1)
-            if await self._pause(max(0.0, grant.slot(0) - self._r.clock())):
-                return None
-            response = await self._r.client.send(robots_request(url, self._r.user_agent), self._limits)
-            if grant.trial:
-                await self._tried(response)
-            moved = judge_redirect(response, self._r.source)
-            if moved is None:
-                break
-            url = moved
-        robots = read_robots(response, self._r.clock())
-        if robots is None:
-            await self._refused(Refused("robots_unreachable"))
-        return robots
+                continue
+            moment = grant.slot(0)
+            if not await self._pause(max(0.0, moment - self._r.clock())) and self._in_time(moment):
+                return grant
+            await asyncio.to_thread(self._r.pacer.give_back, self._name, grant, 0, 1)
+            await self._untried(grant)
+        return None
+
+    async def _untried(self, grant: Lease) -> None:
+        """The lease did not decide whether a closed source opens: where it was the trial, the next one is."""
+        self._held = None
+        if grant.trial:
+            await asyncio.to_thread(self._r.pacer.untried, self._name, grant)
 
     def _stop_for(self, trouble: PipelineError) -> None:
         """Where the pace cannot be known nothing more is asked; what was answered is kept."""
@@ -197,39 +219,53 @@ class _Retrieval:
             if self._r.log is not None:
                 self._r.log.info("source is closed", until=round(grant.until, 1))
             state = await asyncio.to_thread(self._r.pacer.state, self._name)
-            soon = grant.until - now <= PATIENCE
+            # The trial is about to say whether the wait was in vain; one that was refused has said so.
+            soon = grant.until - now <= PATIENCE and state.refusals <= 1
             if state.closed_since and now - state.closed_since > self._terms.max_closed and not soon:
                 self._end_refused(state.reason)
         return False
 
     def _end_refused(self, reason: str) -> None:
         """The source has been closed for longer than tasks wait: they end here, as refused."""
-        for task in [*self._left, *(ask.task for ask in self._pending)]:
+        for task in [*self._left, *(ask.task for ask in (*self._pending, *self._unruled))]:
             self._end(task, Done("refused", reason), sent=0, response=None, sent_at=0.0)
         self._left.clear()
         self._pending.clear()
+        self._unruled.clear()
 
     async def _use(self, grant: Lease) -> None:
         self._next_slot = self._used = 0
-        lanes = min(self._terms.concurrency, grant.count)
-        await asyncio.gather(*(self._lane(grant) for _ in range(lanes)))
+        lanes = min(self._open(), grant.count)
+        await asyncio.gather(*(self._lane(grant, number) for number in range(lanes)))
+        self._held = None
         unused, missed = grant.count - self._next_slot, self._next_slot - self._used
         await asyncio.to_thread(self._r.pacer.give_back, self._name, grant, unused, missed)
+        if not self._used:
+            await self._untried(grant)
 
-    async def _lane(self, grant: Lease) -> None:
+    def _open(self) -> int:
+        """How many requests may be open at once, as quickly as the engine answers now."""
+        return open_requests(self._r.tempos.get(self._name, Tempo()), self._terms.concurrency)
+
+    async def _lane(self, grant: Lease, number: int) -> None:
         """Take the lease's slots one after another; whoever is free takes the next."""
         clock = self._r.clock
-        while self._pending and self._next_slot < grant.count and not self._over():
+        while self._pending and self._next_slot < grant.count and not self._over() and number < self._open():
             moment = grant.slot(self._next_slot)
             self._next_slot += 1
             early = moment - clock()
             if early > 0 and (await self._pause(early) or not self._pending):
                 return
-            # A slot that was missed is forfeited: used late it would bunch up with the next ones. So is one
-            # that was leased before the engine said that it has nothing left until later.
-            if self._seen.held_until <= moment and clock() <= moment + GRACE:
+            if self._in_time(moment):
                 self._used += 1
                 await self._ask(self._pending.popleft(), grant)
+
+    def _in_time(self, moment: float) -> bool:
+        """Whether a slot may be used: one that was missed is forfeited, late it would bunch up with the next.
+
+        So is one that was leased before the engine said that it has nothing left until later.
+        """
+        return self._seen.held_until <= moment and self._r.clock() <= moment + GRACE
 
     def _over(self) -> bool:
         return self._halt.is_set() or self._r.clock() >= self._deadline()
@@ -246,12 +282,14 @@ class _Retrieval:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH)
+            held = self._held
             try:
                 state = self._seen = await asyncio.to_thread(self._r.pacer.state, self._name)
             except PipelineError as error:
                 self._stop_for(error)
                 return
-            if state.closed_since and self._r.clock() < state.closed_until:
+            # A lease taken since is newer than what was read.
+            if closed_to(state, held if held is self._held else None, self._r.clock()):
                 self._resume_at = max(self._resume_at, state.closed_until)
                 self._halt.set()
             if self._r.clock() >= self._deadline():
@@ -263,6 +301,8 @@ class _Retrieval:
         ask.sent += 1
         response = await self._r.client.send(ask.request, self._limits)
         judged = self._judge(ask, response)
+        tempo = self._r.tempos.get(self._name, Tempo())
+        self._r.tempos[self._name] = heard(tempo, response, self._terms.concurrency)
         try:
             if isinstance(judged, Refused):
                 await self._refused(judged)
@@ -322,52 +362,35 @@ class _Retrieval:
             self._apply(ask, Retry("redirect_not_followed"), None)
 
     def _apply(self, ask: _Ask, judged: Judgement, response: Response | None) -> None:
-        task = ask.task
         if isinstance(judged, Follow):
-            if ask.redirects >= self._limits.redirects:
-                judged = Done("failed", "too_many_redirects")
-            else:
-                ask.redirects += 1
-                ask.request = _followed(ask.request, judged.url)
-                self._pending.appendleft(ask)
+            moved = self._follow(ask, judged.url)
+            if moved is None:
                 return
+            judged = moved
+        task, judged = counted(ask.task, judged, self._limits)
         if isinstance(judged, Retry):
-            task = msgspec.structs.replace(task, attempts=task.attempts + 1)
-            if task.attempts >= self._limits.attempts:
-                judged = Done("failed", judged.reason)
-            else:
-                wait = BACKOFF * 2.0 ** (task.attempts - 1) * (0.5 + self._r.jitter())
-                self._resume_at = max(self._resume_at, self._r.clock() + wait)
-        elif isinstance(judged, Refused):
-            task = msgspec.structs.replace(task, refusals=task.refusals + 1)
-            if task.refusals >= self._limits.refusals:
-                judged = Done("refused", judged.reason)
+            wait = BACKOFF * 2.0 ** (task.attempts - 1) * (0.5 + self._r.jitter())
+            self._resume_at = max(self._resume_at, self._r.clock() + wait)
         if isinstance(judged, Done):
             self._end(ask.task, judged, sent=ask.sent, response=response, sent_at=ask.first_sent_at)
         else:
             self._left.append(task)
 
+    def _follow(self, ask: _Ask, url: str) -> Done | None:
+        """Ask at a redirect's target next, where that is allowed; else the task's end."""
+        if ask.redirects >= self._limits.redirects:
+            return Done("failed", "too_many_redirects")
+        known = self._rules.known(url)
+        if known and not self._rules.allow(url):
+            return Done("refused", "robots")
+        ask.redirects += 1
+        ask.request = followed(ask.request, url)
+        if known:
+            self._pending.appendleft(ask)
+        else:
+            self._unruled.append(ask)
+        return None
+
     def _end(self, task: Task, done: Done, *, sent: int, response: Response | None, sent_at: float) -> None:
         now = self._r.clock()
-        page = Page(
-            task=task,
-            attempts=task.attempts + task.refusals + sent,
-            status=done.status,
-            reason=done.reason,
-            http_status=response.status if response is not None else 0,
-            requested_at=sent_at if sent_at else now,
-            fetched_at=now,
-            latency_ms=response.latency_ms if response is not None else 0,
-            bytes=done.bytes,
-            url=response.url if response is not None else "",
-            total_results=done.total,
-            results=done.results,
-        )
-        self._pages.append(page)
-
-
-def _followed(request: Request, url: str) -> Request:
-    """The request for a redirect's target. Secrets go to the host they were meant for and to no other."""
-    same = urlsplit(request.url)[:2] == urlsplit(url)[:2]
-    secret = request.secret_headers if same else {}
-    return msgspec.structs.replace(request, method="GET", url=url, body=None, secret_headers=secret)
+        self._pages.append(page_of(task, done, response, sent=sent, sent_at=sent_at, now=now))

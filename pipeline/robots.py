@@ -43,17 +43,25 @@ class RobotsShelf:
     def find(self, url: str) -> Robots | None:
         """What the host of a URL said within the last day; None where it must be asked."""
         host = urlsplit(url).netloc
-        if host not in self._read:
-            raw = self._storage.find(keys.robots(host))
-            if raw is None:
-                return None
-            try:
-                self._read[host] = _decoder.decode(raw)
-            except msgspec.DecodeError:
-                # A copy that can be had again: asking costs one request, guessing could cost manners.
-                return None
-        found = self._read[host]
-        return found if self._clock() - found.read_at < LIFETIME else None
+        known = self._read.get(host)
+        if known is None or not self._good(known):
+            # Another process may have asked since our copy grew old.
+            known = self._stored(host)
+        if known is None or not self._good(known):
+            return None
+        self._read[host] = known
+        return known
+
+    def _good(self, robots: Robots) -> bool:
+        return self._clock() - robots.read_at < LIFETIME
+
+    def _stored(self, host: str) -> Robots | None:
+        raw = self._storage.find(keys.robots(host))
+        try:
+            return _decoder.decode(raw) if raw is not None else None
+        except msgspec.DecodeError:
+            # A copy that can be had again: asking costs one request, guessing could cost manners.
+            return None
 
     def keep(self, url: str, robots: Robots) -> None:
         """Keep what the host of a URL said."""

@@ -189,6 +189,8 @@ def _transform(text: str) -> Callable[[str, str], str]:
         return lambda value, _url: (
             match[1] if (match := pattern.search(value)) and match[1] is not None else ""
         )
+    if name == "strip":
+        return lambda value, _url: value.strip(argument if argument else None)
     if name == "text":
         return lambda value, _url: html_text(value)
     if name == "link":

@@ -10,8 +10,8 @@ import msgspec
 
 from stages.body import ACCEPT_ENCODING, TooLarge, inflate, to_utf8
 from stages.extract import Extracted, Extractor, extract
-from stages.records import Batch, Malformed, Request, Response, Result, Task
-from stages.source import Source
+from stages.records import Batch, Malformed, Page, Request, Response, Result, Task
+from stages.source import Limits, Source
 from stages.template import fill
 
 MAX_RETRY_AFTER = 366 * 86_400.0
@@ -89,7 +89,7 @@ def judge_response(
     """What an answer that came at ``now`` (epoch seconds) means for the task and for the source."""
     limits = source.spec.limits
     status = response.status
-    retry_after = _retry_after(response.headers.get("retry-after", ""), now)
+    retry_after = retry_after_of(response, now)
     if status in (403, 429, *source.spec.answer.refused.status) or (
         status == 503 and retry_after is not None
     ):
@@ -162,12 +162,32 @@ def _redirected(response: Response, source: Source) -> Judgement:
     return Follow(parts.geturl())
 
 
-def _retry_after(value: str, now: float) -> float | None:
-    """The moment that a Retry-After header names (RFC 9110, 10.2.3), in epoch seconds.
+def counted(task: Task, judged: Judgement, limits: Limits) -> tuple[Task, Judgement]:
+    """The task with what an answer spends of it, and what it means: the end, where nothing is left."""
+    if isinstance(judged, Retry):
+        task = msgspec.structs.replace(task, attempts=task.attempts + 1)
+        if task.attempts >= limits.attempts:
+            return task, Done("failed", judged.reason)
+    elif isinstance(judged, Refused):
+        task = msgspec.structs.replace(task, refusals=task.refusals + 1)
+        if task.refusals >= limits.refusals:
+            return task, Done("refused", judged.reason)
+    return task, judged
+
+
+def followed(request: Request, url: str) -> Request:
+    """The request for a redirect's target. Secrets go to the host they were meant for and to no other."""
+    same = urlsplit(request.url)[:2] == urlsplit(url)[:2]
+    secret = request.secret_headers if same else {}
+    return msgspec.structs.replace(request, method="GET", url=url, body=None, secret_headers=secret)
+
+
+def retry_after_of(response: Response, now: float) -> float | None:
+    """The moment that an answer's Retry-After header names (RFC 9110, 10.2.3), in epoch seconds.
 
     None where there is none, and for what is neither seconds nor a date, negative or beyond a year.
     """
-    value = value.strip()
+    value = response.headers.get("retry-after", "").strip()
     if not value:
         return None
     if value.isdecimal() and value.isascii():
@@ -180,3 +200,26 @@ def _retry_after(value: str, now: float) -> float | None:
         except (ValueError, TypeError, OverflowError, IndexError):
             return None
     return until if now <= until <= now + MAX_RETRY_AFTER else None
+
+
+def page_of(
+    task: Task, done: Done, response: Response | None, *, sent: int, sent_at: float, now: float
+) -> Page:
+    """What became of a task that ended ``now`` after so many requests here, the first of them at ``sent_at``.
+
+    Without a response it ended unasked; ``sent_at`` 0 says that nothing was sent.
+    """
+    return Page(
+        task=task,
+        attempts=task.attempts + task.refusals + sent,
+        status=done.status,
+        reason=done.reason,
+        http_status=response.status if response is not None else 0,
+        requested_at=sent_at if sent_at else now,
+        fetched_at=now,
+        latency_ms=response.latency_ms if response is not None else 0,
+        bytes=done.bytes,
+        url=response.url if response is not None else "",
+        total_results=done.total,
+        results=done.results,
+    )

@@ -61,7 +61,8 @@ def read_allowance(headers: Mapping[str, str], now: float) -> Allowance | None:
         limits, remaining, resets, policy = (
             _items(headers.get(prefix + name, "")) for name in ("limit", "remaining", "reset", "policy")
         )
-        holds += _holds([one.value for one in remaining], [one.value for one in resets], now)
+        counted = _counted(remaining, limits if limits else policy)
+        holds += _holds(counted, [one.value for one in resets], now)
         rates += _rates([*limits, *policy])
     left = _items(headers.get("ratelimit", ""))
     if len(left) > 1 and all(not one.parameters or "limit" in one.parameters for one in left[:1]):
@@ -74,6 +75,13 @@ def read_allowance(headers: Mapping[str, str], now: float) -> Allowance | None:
     if not holds and not rates:
         return None
     return Allowance(max(holds, default=None), min(rates, default=None))
+
+
+def _counted(remaining: Sequence[_Item], limits: Sequence[_Item]) -> list[float | None]:
+    """What is left of each window; of one with a limit of 0 nothing is: the engine does not count it."""
+    return [
+        None if at < len(limits) and limits[at].value == 0 else one.value for at, one in enumerate(remaining)
+    ]
 
 
 def _holds(remaining: Sequence[float | None], resets: Sequence[float | None], now: float) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
@@ -18,6 +19,9 @@ LIFETIME = 86_400.0
 
 MOST_BYTES = 512_000
 """Bytes of a file that count; the RFC asks for 500 KiB at least."""
+
+_TOKEN = re.compile(r"[a-z_-]+", re.IGNORECASE)
+_NAMED = re.compile(r"^([ \t]*user-agent[ \t]*:[ \t]*[a-z_-]+)[^\r\n]*", re.IGNORECASE | re.MULTILINE)
 
 
 class Robots(msgspec.Struct, frozen=True):
@@ -67,13 +71,20 @@ def read_robots(response: Response, now: float) -> Robots | None:
 
 
 def allowed_by(robots: Robots, user_agent: str) -> Callable[[str], bool]:
-    """Whether this agent may ask a URL of that host."""
+    """Whether this agent may ask a URL of that host.
+
+    Its product token decides whose rules hold (RFC 9309, 2.2.1): neither its version nor its contact, in
+    which another's name may stand.
+    """
     if robots.kind == "none":
         return lambda _url: True
     rules = _parsed(robots.text)
-    return lambda url: bool(rules.can_fetch(url, user_agent))
+    token = _TOKEN.match(user_agent)
+    product = token[0] if token is not None else "*"
+    return lambda url: bool(rules.can_fetch(url, product))
 
 
 @lru_cache(maxsize=4)  # a large file takes half a second, and every batch needs it
 def _parsed(text: str) -> Protego:
-    return Protego.parse(text)
+    # A group for «serpline/1.0» is one for serpline; the library would look for the whole of it.
+    return Protego.parse(_NAMED.sub(r"\1", text))

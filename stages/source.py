@@ -18,10 +18,20 @@ from stages.run import canonical_locale
 from stages.template import SLOTS, Template, fill, mask_secrets, parse_template, secret_names
 
 KINDS = ("organic", "ad", "answer", "news", "image", "video", "local")
-TRANSFORMS = ("absolute", "redirect", "number", "regex", "join", "first", "text", "link")
+TRANSFORMS = ("absolute", "redirect", "number", "regex", "join", "first", "text", "link", "strip")
 FIELDS = ("title", "url", "snippet", "domain", "rank")
 
+LONGEST = 366 * 86_400.0
+"""Seconds of the longest rest, and of the longest wait for a closed source."""
+
+LONGEST_REQUEST = 3_600.0
+"""Seconds of the longest request."""
+
+OURS = ("user-agent", "host", "content-length", "transfer-encoding", "connection")
+"""Headers that no file replaces: they say who asks, and where a request ends."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class SourceError(ValueError):
@@ -243,11 +253,13 @@ def _check(spec: SourceSpec) -> None:
     _need(0 < pace.rate <= 1_000_000, "politeness.rate", "above 0 requests a second")
     _need(1 <= pace.burst <= 10_000, "politeness.burst", "1 to 10,000")
     _need(1 <= pace.concurrency <= 1_000, "politeness.concurrency", "1 to 1,000")
-    _need(pace.rest > 0 and pace.max_rest >= pace.rest, "politeness.rest", "above 0 and at most max_rest")
+    in_order = 0 < pace.rest <= pace.max_rest <= LONGEST
+    _need(in_order, "politeness.rest", "above 0 and at most max_rest, and that at most a year of seconds")
+    _need(0 <= pace.max_closed <= LONGEST, "politeness.max_closed", "0 or more seconds, a year at most")
     _check_quota(pace)
     _need(spec.paging.size >= 1 and spec.paging.most >= 1, "paging", "size and most of at least 1")
     limits = spec.limits
-    _need(limits.timeout > 0, "limits.timeout", "above 0 seconds")
+    _need(0 < limits.timeout <= LONGEST_REQUEST, "limits.timeout", "above 0 seconds, an hour at most")
     _need(1_000 <= limits.bytes <= 100_000_000, "limits.bytes", "1 kB to 100 MB")
     _need(0 <= limits.redirects <= 5, "limits.redirects", "0 to 5")
     _need(
@@ -264,6 +276,16 @@ def _check(spec: SourceSpec) -> None:
             _need(name in FIELDS, f"{path}.fields.{name}", f"one of {', '.join(FIELDS)}")
             _check_transforms(rule, f"{path}.fields.{name}")
     _check_transforms(spec.answer.total, "answer.total")
+    _check_marks(spec.answer)
+
+
+def _check_marks(answer: AnswerSpec) -> None:
+    for name, marks in (("empty", answer.empty), ("refused", answer.refused)):
+        for status in marks.status:
+            _need(100 <= status <= 599, f"answer.{name}.status", "HTTP statuses, 100 to 599")
+    _need(
+        not answer.failed.status, "answer.failed.status", "none: only answers with status 200 are looked at"
+    )
 
 
 def _bases(spec: SourceSpec) -> dict[str, str]:
@@ -314,6 +336,9 @@ def _check_quota(pace: Politeness) -> None:
 
 def _check_headers(headers: dict[str, str], secret: dict[str, str], bases: dict[str, str]) -> None:
     for name, value in headers.items():
+        _need(_HEADER.fullmatch(name), f"request.headers.{name}", "the name of a header")
+        own = "another header: this one says who asks and where a request ends, and is Serpline's own"
+        _need(name.lower() not in OURS, f"request.headers.{name}", own)
         rest = mask_secrets(value) if name in secret else value
         plain = "{" not in rest and "}" not in rest and rest.isprintable()
         _need(plain, f"request.headers.{name}", "plain text, with no slot but {secret:NAME}")

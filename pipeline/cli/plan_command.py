@@ -75,6 +75,7 @@ def plan(arguments: argparse.Namespace, settings: Settings) -> int:
     sizes = {load.source: _size(load, sources[load.source], lake_of(arguments, settings)) for load in loads}
     if arguments.format == "json":
         said = {"file": arguments.file.name, "read": read, "loads": loads, "bill": bill, "usd": bill.usd}
+        said["sources"] = {load.source: _said(load) for load in loads}
         said["days_of_quota"] = {load.source: load.days for load in loads if load.days}
         said["table_bytes"] = {source: round(size.bytes) for source, size in sizes.items()}
         print(msgspec.json.format(msgspec.json.encode(said), indent=2).decode())
@@ -83,6 +84,11 @@ def plan(arguments: argparse.Namespace, settings: Settings) -> int:
         if sizes:
             print(_size_line(sizes))
     return 0
+
+
+def _said(load: Load) -> dict[str, float]:
+    """What one source is asked and how long that takes, if no answer has to be asked for again."""
+    return {"tasks": load.tasks, "requests": load.tasks, "hours": load.seconds / 3600, "days": load.days}
 
 
 BYTES_A_RESULT = 100.0
@@ -141,7 +147,7 @@ def _lines(
     sources: dict[str, LoadedSource],
     horizon: float,
 ) -> Iterator[str]:
-    from pipeline.planning import standing  # noqa: PLC0415
+    from pipeline.planning import in_words, standing  # noqa: PLC0415
 
     tasks, batches = sum(read.tasks.values()), sum(read.batches.values())
     if read.row is not None:
@@ -155,10 +161,13 @@ def _lines(
         f"{tasks:,} tasks in {batches:,} batches of up to {read.batch_size}, "
         f"sharded in {read.parts} part{'' if read.parts == 1 else 's'}"
     )
-    for load in sorted(loads, key=lambda one: -one.seconds)[:SHOWN]:
+    slowest = sorted(loads, key=lambda one: -one.seconds)
+    for load in slowest[:SHOWN]:
         yield from _load_lines(load, sources[load.source], horizon)
-    if len(loads) > SHOWN:
-        yield f"and {len(loads) - SHOWN} more sources, which are done sooner"
+    for load in slowest[SHOWN:]:
+        days = f", {quota_words(load.tasks, load.terms.quota)}" if load.days else ""
+        took = f"{in_words(load.seconds)} at {load.terms.rate:g}/s{days}"
+        yield f"{load.source}: {load.tasks:,} requests, {took}"
     if not tasks:
         return
     yield "on AWS, in US dollars (us-east-1; without Athena, compaction, storage, traffic and free tiers):"
@@ -175,7 +184,7 @@ def _lines(
 
 
 SHOWN = 2
-"""Sources that the text shows in full."""
+"""Sources that the text shows in full, the slowest; the others have a line each."""
 
 
 def _load_lines(load: Load, loaded: LoadedSource, horizon: float) -> Iterator[str]:

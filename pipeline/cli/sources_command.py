@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import time
 from contextlib import ExitStack
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
+from pipeline.bootstrap import open_place
 from pipeline.cli.engine_process import practice_base_urls, require_practice_engine
 from pipeline.cli.screen import console
 from pipeline.errors import Misuse
@@ -31,10 +33,11 @@ from pipeline.source_files import (
 )
 from stages.fetch import Done, judge_response, plan_request
 from stages.keywords import normalise, objection
+from stages.pace import Wait, lease
 from stages.records import Batch, Request, Response, Task
 from stages.robots import allowed_by, robots_url
 from stages.run import canonical_locale
-from stages.source import SourceError, parse_source
+from stages.source import Source, SourceError, parse_source
 from stages.template import mask_secrets
 
 LONGEST_PAUSE = 60.0
@@ -93,7 +96,7 @@ def show_source(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def try_source(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Ask one question, if robots.txt lets it, and print the request, the judgement and the rows."""
+    """Ask one question, if its state and robots.txt let it; print the request, the judgement and the rows."""
     with ExitStack() as stack:
         base_urls = stack.enter_context(practice_base_urls()) if arguments.practice else {}
         loaded = pick_source(_load(settings, base_urls), arguments.name)
@@ -104,7 +107,9 @@ def try_source(arguments: argparse.Namespace, settings: Settings) -> int:
         batch = _batch(arguments, loaded)
         agent = user_agent(version("serpline"), settings.contact)
         request = plan_request(batch.tasks[0], batch, source, agent)
-        objection, response = asyncio.run(_ask(request, loaded, agent))
+        objection, response = "" if arguments.practice else _not_now(source, settings), None
+        if not objection:
+            objection, response = asyncio.run(_ask(request, loaded, agent))
     if response is None:
         print(f"{request.method} {request.url}\nnot asked: {objection}")
         return 1
@@ -156,6 +161,27 @@ def copy_source(arguments: argparse.Namespace, settings: Settings) -> int:
         raise Misuse(f"there is a {path} already") from error
     print(path)
     return 0
+
+
+def _not_now(source: Source, settings: Settings) -> str:
+    """Why the state that all who ask this source share says no; empty where it may be asked.
+
+    Looked at and left as it is: a question by hand takes nobody's slot, and is nobody's trial.
+    """
+    place = open_place(settings, lake=settings.lake, broker=settings.broker)
+    state = place.pacer.state(source.name)
+    known = place.sources.get(source.name)
+    terms = (known.source if known is not None else source).spec.politeness
+    _, grant = lease(state, terms, time.time(), 1)
+    if not isinstance(grant, Wait):
+        return ""
+    why = {
+        "closed": f"the source is closed: it refused ({state.reason})",
+        "trial": f"the source refused ({state.reason}), and a run is trying it again",
+        "quota": "the day's quota is spent, or the engine's day changes",
+        "rate": "all it may be asked now is taken, or its headers ask for a pause",
+    }[grant.reason]
+    return f"{why}; ask after {datetime.fromtimestamp(grant.until).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 async def _ask(request: Request, loaded: LoadedSource, agent: str) -> tuple[str, Response | None]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import orjson
 import pytest
 
 from pipeline.cli.main import main
+from pipeline.pacers.folder import FolderPaceStore
+from pipeline.pacers.pacer import Pacer
 from pipeline.practice.faults import Fault
 from pipeline.practice.server import PracticeEngine
+from pipeline.source_files import load_sources
 from tests.pipeline.test_local import own_sources
 
 
@@ -146,6 +150,36 @@ def test_sources_try_obeys_robots_txt(
     assert "GET http://127.0.0.1" in out
     assert said in out
     assert len([one for one in engine.arrivals if one.path == "/search"]) == asked
+
+
+@pytest.mark.parametrize("reason", ["closed", "trial", "quota", "open again"])
+def test_sources_try_asks_no_source_that_the_fleet_may_not_ask(
+    serpline, tmp_path: Path, engine: PracticeEngine, reason: str
+):
+    """One that is closed, tried or out of quota in the lake is not asked by hand either: it says when."""
+    sources = own_sources(tmp_path / "sources", engine.base_url, quota=1, robots="true")
+    terms = load_sources(sources)["practice_page"].source.spec.politeness
+    ago = 600.0 if reason in ("trial", "open again") else 0.0
+    pacer = Pacer(FolderPaceStore(tmp_path / "lake"), lambda: time.time() - ago)
+    if reason == "quota":
+        pacer.lease("practice_page", terms, 1)
+    else:
+        pacer.refuse("practice_page", terms, None, "http_429")
+    if reason == "trial":
+        Pacer(FolderPaceStore(tmp_path / "lake"), time.time).lease("practice_page", terms, 1)
+    before = pacer.state("practice_page")
+    code, out, _ = serpline("sources", "try", "practice_page", "json dumps")
+    assert pacer.state("practice_page") == before
+    if reason == "open again":
+        assert code == 0
+        return
+    assert code == 1
+    assert "GET http://127.0.0.1" in out
+    assert {"closed": "it refused (http_429)", "trial": "is trying it", "quota": "quota is spent"}[
+        reason
+    ] in out
+    assert "; ask after 2" in out
+    assert len(engine.arrivals) == 0
 
 
 def test_sources_list_and_show(serpline):

@@ -229,6 +229,27 @@ def test_plan_as_json_is_the_same(keywords: Path, capsys: pytest.CaptureFixture[
     assert said["usd"] == pytest.approx(sum(line["usd"] for line in said["bill"]["lines"]))
 
 
+def test_plan_names_every_source_with_its_requests_and_hours(
+    tmp_path: Path, counted_source: str, capsys: pytest.CaptureFixture[str]
+):
+    """The slowest in full, the others in a line each; in JSON all alike."""
+    path = tmp_path / "mixed.csv"
+    counts = {"wikipedia": 400, "mediawiki": 300, counted_source: 250, "practice_page": 50}
+    rows = [f"w{n},{source}" for source, count in counts.items() for n in range(count)]
+    path.write_text("\n".join(["keyword,source", *rows, ""]))
+    words = (str(path), "--source", "wikipedia", "--rate", "0.1")
+    code, out, _ = plan(capsys, *words)
+    assert code == 0
+    assert {line.partition(":")[0] for line in out.splitlines()} >= set(counts)
+    assert "mediawiki: 300 requests, 5 minutes at 1/s" in out.splitlines()
+    said = json.loads(plan(capsys, *words, "--format", "json")[1])["sources"]
+    assert {source: (one["tasks"], one["requests"]) for source, one in said.items()} == {
+        source: (count, count) for source, count in counts.items()
+    }
+    assert said["wikipedia"]["hours"] == pytest.approx(4_000 / 3_600)
+    assert (said[counted_source]["days"], said["wikipedia"]["days"]) == (3, 0)
+
+
 def test_plan_estimates_a_long_file(
     keywords: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

@@ -134,3 +134,36 @@ def test_headers_that_say_nothing_new_ask_the_store_nothing():
         engine = Engine({f"k{n}": [limited(f"k{n}", **headers)] for n in range(20)}, clock)
         run(make_retriever(engine, clock, Pacer(kept, clock), concurrency=1), [f"k{n}" for n in range(20)])
     assert store.kept == plain.kept
+
+
+class Tiring(Engine):
+    """An engine that answers at once for a while, and then slowly; it knows how many it has in hand."""
+
+    def __init__(self, quick: int) -> None:
+        super().__init__(clock=time.time)
+        self.quick = quick
+        self.open = 0
+        self.together: list[int] = []
+
+    async def send(self, request: Request, limits: Limits) -> Response:
+        self.open += 1
+        self.together.append(self.open)
+        took = 0.01 if len(self.asked) < self.quick else 0.2
+        await asyncio.sleep(took)
+        response = await super().send(request, limits)
+        self.open -= 1
+        # Answers of seconds, in tenths of the time.
+        return msgspec.structs.replace(response, latency_ms=round(took * 10_000))
+
+
+def test_an_engine_that_tires_is_asked_with_fewer_requests_at_once():
+    """What is slower than usual is asked for one after another, in this batch and in the next."""
+    engine = Tiring(quick=20)
+    retriever = make_retriever(engine, time.time, rate=30, burst=1, concurrency=8)
+    done = run(retriever, [f"k{n}" for n in range(45)])
+    assert len(done.pages) == 45
+    assert max(engine.together) > 4
+    assert max(engine.together[-8:]) <= 2
+    before = len(engine.together)
+    run(retriever, ["x", "y", "z"])
+    assert max(engine.together[before:]) == 1

@@ -131,6 +131,23 @@ def test_a_snippet_nested_without_end_ends_quickly():
 
 
 @pytest.mark.parametrize(
+    ("transforms", "text", "title"),
+    [
+        ('"strip"', "  One  ", "One"),
+        ('"regex:^[^|]*\\\\|(.*)", "strip"', "Site | One ", "One"),
+        ('"regex:^(.*)\\\\|", "strip"', "One | Site", "One"),
+        ('"strip: »|"', "» One |", "One"),
+        ('"strip"', "", ""),
+    ],
+)
+def test_what_surrounds_a_value_is_taken_off(transforms: str, text: str, title: str):
+    """White space, also what another transform leaves, or the characters that a rule names."""
+    answer = ANSWERS["json"].replace('"title"', f'{{ select = "title", transforms = [{transforms}] }}')
+    body = orjson.dumps({"meta": {}, "items": [{"title": text, "link": {"href": "/1"}}]})
+    assert [result.title for result in extracted(answer, body).results] == [title]
+
+
+@pytest.mark.parametrize(
     ("title", "path"),
     [
         ("Lamp", "/wiki/Lamp"),

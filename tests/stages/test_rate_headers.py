@@ -29,6 +29,16 @@ BRAVE = {
         (BRAVE, None, 1.0),
         (BRAVE | {"x-ratelimit-remaining": "0, 1987"}, 1.0, 1.0),
         (BRAVE | {"x-ratelimit-remaining": "1, 0"}, MAX_HOLD, 1.0),
+        # Its paid plans: a month that is not counted has a limit of 0, of which 0 is left.
+        ({"x-ratelimit-limit": "50, 0", "x-ratelimit-policy": "50;w=1, 0;w=2592000",
+          "x-ratelimit-remaining": "49, 0", "x-ratelimit-reset": "1, 1419704"}, None, 50.0),
+        ({"x-ratelimit-limit": "50, 0", "x-ratelimit-policy": "50;w=1, 0;w=2592000",
+          "x-ratelimit-remaining": "0, 0", "x-ratelimit-reset": "1, 1419704"}, 1.0, 50.0),
+        ({"x-ratelimit-policy": "50;w=1, 0;w=2592000", "x-ratelimit-remaining": "49, 0",
+          "x-ratelimit-reset": "1, 1419704"}, None, 50.0),
+        # A limit of which nothing is known stays one.
+        ({"x-ratelimit-limit": "50", "x-ratelimit-remaining": "49, 0", "x-ratelimit-reset": "1, 60"},
+         60.0, None),
         # GitHub: a moment, in seconds since 1970; what is past holds nobody.
         ({"x-ratelimit-limit": "60", "x-ratelimit-remaining": "0", "x-ratelimit-reset": f"{NOW + 1800:.0f}"},
          1_800.0, None),

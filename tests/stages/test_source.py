@@ -27,6 +27,25 @@ POST = 'url = "{base_url}/s"\nmethod = "POST"\nbody_format = "json"\n'
         ({"request": KEYED.replace("{secret:K}", "{secret:k}")}, "request.headers.X"),
         ({"request": KEYED.replace("{secret:K}", "{secret:K} {keyword}")}, "request.headers.X"),
         ({"request": KEYED.replace("{secret:K}", "{secret:K}\\r\\nY: 1")}, "request.headers.X"),
+        *(
+            (
+                {"request": f'url = "{{base_url}}/s?q={{keyword}}"\nheaders = {{ "{name}" = "x" }}'},
+                f"request.headers.{name}".strip(),
+            )
+            for name in (
+                "User-Agent",
+                "user-agent",
+                "HOST",
+                "Content-Length",
+                "Transfer-Encoding",
+                "Connection",
+                "X Y",
+                "",
+                "X:Y",
+                "User-Agent ",
+                "Ü",
+            )
+        ),
         ({"request": 'url = "{base_url}/s?q={keyword}&key={secret:K}"'}, "request.url"),
         ({"request": 'url = "{base_url}/s"\nbody = "q={keyword}&key={secret:K}"'}, "request.body"),
         ({"request": 'url = "{base_url}/s?q={keyword}"\nmethod = "PUT"'}, "request.method"),
@@ -37,6 +56,15 @@ POST = 'url = "{base_url}/s"\nmethod = "POST"\nbody_format = "json"\n'
         ({"politeness": "rate = inf"}, "politeness.rate"),
         ({"politeness": "rate = 1\nburst = 0"}, "politeness.burst"),
         ({"politeness": "rate = 1\nrest = 10\nmax_rest = 5"}, "politeness.rest"),
+        *(
+            ({"politeness": f"rate = 1\n{name} = {value}"}, f"politeness.{path}")
+            for name, path in (("rest", "rest"), ("max_rest", "rest"), ("max_closed", "max_closed"))
+            for value in ("nan", "inf", "-1", "1e9")
+        ),
+        *(({"limits": f"timeout = {value}"}, "limits.timeout") for value in ("nan", "inf", "-1", "0", "1e5")),
+        ({"answer": CSS + "\n[answer.failed]\nstatus = [418]"}, "answer.failed.status"),
+        ({"answer": CSS + "\n[answer.empty]\nstatus = [999]"}, "answer.empty.status"),
+        ({"answer": CSS + "\n[answer.refused]\nstatus = [0]"}, "answer.refused.status"),
         ({"politeness": 'rate = "fast"'}, "politeness.rate"),
         ({"politeness": "rates = 1"}, "politeness"),
         ({"limits": "bytes = 1"}, "limits.bytes"),
