@@ -14,6 +14,8 @@ from bench.cold_start import NAMES as COLD_STARTS
 from bench.cold_start import bench_cold_start
 from bench.committing import NAMES as COMMITS
 from bench.committing import bench_commits
+from bench.compacting import NAMES as COMPACTIONS
+from bench.compacting import bench_compact
 from bench.figures import Failed, Figure, figures_table, write_figures
 from bench.lookup import bench_lookup
 from bench.lookups_by_size import HUGE as HUGE_PARTITION
@@ -47,6 +49,7 @@ BENCHMARKS: tuple[tuple[Benchmark, tuple[str, ...]], ...] = (
         ("shard_object_megabytes", "shard_object_lines_per_second", "shard_object_peak_megabytes"),
     ),
     (bench_aggregate, ("aggregate_results_per_second", "aggregate_peak_megabytes")),
+    (bench_compact, COMPACTIONS),
     (bench_lookup, ("lookup_megabytes",)),
     (bench_lookups, lookup_names(SIZES)),
     (bench_commits, COMMITS),

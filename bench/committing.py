@@ -1,9 +1,10 @@
 """Commit latency by how many snapshots the table remembers, and after they expired.
 
 One commit is the whole protocol (refresh, look-up, file, append, catalog) for a batch of ten pages, in a
-folder with its SQLite catalog: milliseconds at p50, with p99 and the CPU of it beside it, which a busy
-machine does not change; "flat after expiry" is told by CPU. Each commit stands on the same history. What is remembered is read and written with every commit, so it costs more the more that is;
-expiry takes it back to where it was.
+folder with its SQLite catalog: milliseconds at p50, with p99 beside it and the CPU, which a busy machine
+changes less: by that it is told whether expiry makes it flat again. Each commit stands on the same history.
+What is remembered is read and written with every commit, so it costs more the more that is; expiry takes
+it back to where it was.
 """
 
 from __future__ import annotations

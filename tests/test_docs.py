@@ -83,7 +83,7 @@ def test_the_examples_of_sources_are_sources():
     examples = [block for page, block in blocks("toml") if page == "sources.md"]
     first, *others = [block for block in examples if "[answer]" in block]
     head = first.partition("[answer]")[0]
-    assert len(others) == 2
+    assert len(others) == 3
     for text in [first, *(head + other for other in others)]:
         compile_rules(parse_source(text).spec.answer)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.compaction import Compactor
-from pipeline.errors import Misuse
-from pipeline.expiry import expire_snapshots, remove_unnamed
+from pipeline.errors import CommitConflict, Misuse
+from pipeline.expiry import expire_snapshots, expired_snapshots, remove_unnamed
 from pipeline.iceberg import NAMESPACE
 from tests.pipeline.compaction_kit import (
     asked,
@@ -26,6 +26,7 @@ from tests.pipeline.compaction_kit import (
     rows,
 )
 from tests.pipeline.killing_io import KILLER, Killed, killing_catalog
+from tests.pipeline.test_catalog import open_tables, staged
 
 
 @pytest.fixture
@@ -142,6 +143,37 @@ def test_expiry_never_takes_what_became_current_meanwhile(tmp_path: Path):
     with pytest.raises(Exception, match="Requirement failed"):
         expire_snapshots(stale, time.time() + 60)
     assert rows(tmp_path).total() == 3
+
+
+def test_a_snapshot_that_the_log_forgot_ends_where_its_child_begins(tmp_path: Path):
+    """As on a branch, whose snapshots no log names: until its child was made it was what readers read."""
+    metadata = pages(filled(tmp_path, 3)).metadata.model_copy(update={"snapshot_log": []})
+    first, second, third = metadata.snapshots
+    assert expired_snapshots(metadata, second.timestamp_ms) == []
+    assert expired_snapshots(metadata, second.timestamp_ms + 1) == [first.snapshot_id]
+    assert len(expired_snapshots(metadata, third.timestamp_ms + 1)) == 2
+
+
+def test_who_expires_what_another_expired_meanwhile_has_lost_a_race(tmp_path: Path):
+    """It is told as any commit that came too late, so that the next look sees that nothing is left to do."""
+    filled(tmp_path, 3)
+    one, other = pages(tmp_path), pages(tmp_path)
+    assert expire_snapshots(one, time.time() + 60) == 2
+    with pytest.raises(CommitConflict, match="expired the same snapshots"):
+        expire_snapshots(other, time.time() + 60)
+    assert expire_snapshots(other.refresh(), time.time() + 60) == 0
+    assert rows(tmp_path).total() == 9
+
+
+def test_what_was_committed_since_the_table_was_opened_is_not_removed(tmp_path: Path):
+    """The file is as old as one that nobody names, and the table that was opened before does not name it."""
+    filled(tmp_path, 1)
+    stale = pages(tmp_path)
+    open_tables(tmp_path).append_pages([staged(5)])
+    before = rows(tmp_path)
+    remove_unnamed(stale, time.time() + 60)
+    assert rows(tmp_path) == before
+    assert before.total() == 6
 
 
 def test_a_copied_lake_is_refused(tmp_path: Path):
