@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.emulator.tools import missing
 
@@ -18,14 +20,24 @@ ON_AWS = ("tests/emulator/", "tests/lambdas/", "tests/terraform/", "tests/pipeli
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep in one process what shares what it starts, and find out which suites lack their tools."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item.nodeid)))
+    """Find out which suites lack their tools."""
     for name, folder in SUITES.items():
         suite = [item for item in items if folder in item.path.parents]
         reason = missing(name) if suite else ""
         for item in suite:
             item.stash[MISSING] = f"tests/{name}: {reason}" if reason else ""
+
+
+class Grouped(LoadScopeScheduling):
+    """Gives each group of tests to one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Grouped:
+    """Who shares out the tests where several processes run them."""
+    return Grouped(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
