@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from stages.measure_report.markup import Html, joined, tag
+from stages.measure_report.markup import Html, joined, tag, whole
 
 WIDE, NARROW = 560, 340
 """The widths that a plot is drawn in: a page shows the one that its reader's screen has room for."""
@@ -96,7 +96,7 @@ def drawing(name: str, width: int, height: int, words: tuple[str, str], *parts: 
     return tag(
         "svg",
         tag("title", title, id=f"{key}-title"),
-        tag("desc", told, id=f"{key}-told"),
+        tag("desc", whole(told), id=f"{key}-told"),
         *parts,
         viewBox=f"0 0 {width} {height}",
         class_=sized,

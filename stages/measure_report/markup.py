@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 MAX_TEXT = 2_000
-"""Characters of a value that are shown."""
+"""Characters that are shown of a text that somebody else wrote."""
 
 NOTHING = "—"
 """In the place of what is not known."""
@@ -24,12 +24,21 @@ class Html(str):
 
 
 def html(value: object) -> Html:
-    """A value as markup. What commands a reader's browser or turns its text around is replaced."""
-    if isinstance(value, Html):
-        return value
+    """A value as markup, cut where it is long: it may be anybody's."""
+    return value if isinstance(value, Html) else whole(bounded(str(value)))
+
+
+def bounded(text: str) -> str:
+    """So much of somebody else's text as a page has room for."""
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def whole(value: object) -> Html:
+    """A value as markup to its last letter: half a path of a drawing is another drawing.
+
+    What commands a reader's browser or turns its text around is replaced.
+    """
     text = str(value)
-    if len(text) > MAX_TEXT:
-        text = text[: MAX_TEXT - 1] + "…"
     if not text.isprintable():
         text = "".join(mark if _is_harmless(mark) else "\ufffd" for mark in text)
     return Html(text.translate(_ESCAPES))
@@ -38,7 +47,7 @@ def html(value: object) -> Html:
 def tag(name: str, *children: object, **attributes: object) -> Html:
     """An element; ``class_`` and ``text_anchor`` are the attributes ``class`` and ``text-anchor``."""
     given = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html(_number(value))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{whole(_number(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
@@ -71,9 +80,9 @@ def table(
     for first, *others in rows:
         cells = (tag("td", one, class_=_side(at, numbers)) for at, one in enumerate(others, 1))
         lines.append(tag("tr", tag("th", first, scope="row"), *cells))
-    whole = tag("table", tag("caption", caption), tag("thead", top), tag("tbody", *lines))
+    inner = tag("table", tag("caption", caption), tag("thead", top), tag("tbody", *lines))
     kind = "wide roomy" if roomy else "wide"
-    return tag("div", whole, class_=kind, tabindex=0, role="region", aria_label=caption)
+    return tag("div", inner, class_=kind, tabindex=0, role="region", aria_label=caption)
 
 
 def badge(text: str, kind: str) -> Html:
@@ -92,8 +101,7 @@ def duration(seconds: float | None) -> str:
         return NOTHING
     if seconds < 60:
         return f"{_short(seconds)} s"
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
+    hours, rest = divmod(round(seconds), 3600)
     minutes, left = divmod(rest, 60)
     parts = ((hours, "h"), (minutes, "min"), (left if not hours else 0, "s"))
     return " ".join(f"{count} {unit}" for count, unit in parts if count)

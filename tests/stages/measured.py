@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import random
 from collections.abc import Sequence
@@ -81,67 +82,97 @@ PAUSES = (60.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 
 
 def long_lifetime(
-    experiment: str, *, copies: int = 2, lives: float = 1200.0, at: float = 0.0
+    experiment: str,
+    *,
+    pauses: Sequence[float] = tuple(pause for pause in PAUSES for _ in range(4)),
+    copies: int = 2,
+    lives: float = 1200.0,
+    at: float = 0.0,
+    address: str = "198.51.100.{}",
 ) -> list[Reading]:
     """Hours of probes of several copies; an environment lives about so many seconds of rest."""
     chance = random.Random(experiment)
     rows = []
     for copy in range(copies):
         name = "serpline-probe" if copy == 0 else f"serpline-probe-{copy}"
-        now, environment, number = at + 7.0 * copy, 0, 0
-        for slot, pause in enumerate([None, *(pause for pause in PAUSES for _ in range(4))]):
-            now += pause or 0.0
+        now, environment, number = at + min(pauses) / copies * copy, 0, 0
+        for place, pause in enumerate([None, *pauses]):
+            now += pause if pause is not None else 0.0
             new = pause is None or chance.random() < pause / lives / 2
             environment, number = (environment + 1, 1) if new else (environment, number + 1)
+            slot = copy * (len(pauses) + 1) + place
             rows.append(
                 reading(
                     now,
                     held=0.8,
                     experiment=experiment,
-                    slot=slot * copies + copy,
+                    slot=slot,
                     function=name,
                     pause_s=pause,
                     rest_s=None if new else pause,
                     cold=new,
                     environment=f"{chance.randrange(16**8):08x}" if new else rows[-1].environment,
                     invocation=number,
-                    address=f"198.51.100.{(environment + 20 * copy) % 250}",
-                    probe=f"{experiment}/0/{slot * copies + copy}",
+                    address=address.format((environment + 20 * copy) % 250),
+                    probe=f"{experiment}-0-{slot}",
                 )
             )
             now += 0.8
     return rows
 
 
-def whole_tree(experiment: str, *, width: int = 40, slower: float = 1.0, at: float = 0.0) -> list[Reading]:
-    """A tree of four levels, whose later levels meet environments that are there already."""
+def whole_tree(
+    experiment: str,
+    *,
+    levels: int = 3,
+    width: int = 40,
+    hold: float = 5.0,
+    slower: float = 1.0,
+    again: float = 0.0,
+    at: float = 0.0,
+) -> list[Reading]:
+    """A tree: each probe sends what is below it as it begins and holds, so that levels overlap.
+
+    An environment that is free is taken before a new one is made. ``again`` is the share of messages whose
+    first delivery was throttled; the next comes twelve minutes later.
+    """
     chance = random.Random(experiment)
+    free_from: dict[str, float] = {}
+    sent = [(0.0, 0, 0)]
     rows: list[Reading] = []
-    pool: list[str] = []
-    for level in range(4):
-        for slot in range(1 if level == 0 else width):
-            new = not pool or chance.random() > 0.25 * level
-            if new:
-                pool.append(f"{chance.randrange(16**8):08x}")
-            delay = slower * (chance.gauss(900, 180) if new else chance.gauss(80, 15))
-            rows.append(
-                reading(
-                    at + 6.0 * level + delay / 1000,
-                    held=5.0,
-                    experiment=experiment,
-                    kind="scaling",
-                    level=level,
-                    slot=slot,
-                    probe=f"{experiment}/{level}/{slot}",
-                    cold=new,
-                    environment=pool[-1] if new else chance.choice(pool),
-                    boot_id=f"host-{chance.randrange(9)}",
-                    address=f"198.51.100.{chance.randrange(12)}",
-                    delay_ms=max(20.0, delay),
-                    receives=2 if chance.random() < 0.04 else 1,
-                )
+    while sent:
+        due, level, slot = heapq.heappop(sent)
+        repeated = chance.random() < again
+        due_again = due + 720.0 * repeated
+        free = [name for name, moment in free_from.items() if moment <= due_again]
+        environment = chance.choice(free) if free else f"{chance.randrange(16**8):08x}"
+        began = due_again + slower * max(0.02, chance.gauss(0.08, 0.015) if free else chance.gauss(0.9, 0.18))
+        seen = sum(row.environment == environment for row in rows)
+        free_from[environment] = began + hold
+        rows.append(
+            reading(
+                at + began,
+                held=hold,
+                experiment=experiment,
+                kind="scaling",
+                level=level,
+                slot=slot,
+                probe=f"{experiment}-{level}-{slot}",
+                scheduled_at=START + at + due,
+                delay_ms=(began - due) * 1000,
+                cold=not free,
+                invocation=seen + 1,
+                environment=environment,
+                boot_id=f"boot-of-{environment}",
+                address=f"198.51.100.{chance.randrange(12)}",
+                receives=1 + repeated,
             )
-    return rows
+        )
+        if level < levels:
+            below = range(width) if level == 0 else (slot,)
+            for one in below:
+                heapq.heappush(sent, (began, level + 1, one))
+    return sorted(rows, key=lambda row: (row.level, row.slot))
 
 
 def machines(
