@@ -21,10 +21,16 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     stands in its own. ``level`` and ``slot`` are its place in the tree; elsewhere the level is 0 and the slot
     counts. ``pause_s`` is how long the plan let this function rest before it, ``rest_s`` how long the
     environment itself knows that it rested; both are None for a first one. ``delay_ms`` is from when it was
-    sent or due until it began. ``init_ms`` is from the start of the process until the first invocation, and
-    None in later ones. ``receives`` counts the deliveries of its message: more than one means that earlier
-    ones were throttled or died. ``boot_id`` tells hosts apart, ``environment`` environments. ``readings`` is
+    sent or due until it began. ``init_ms`` is from the start of the process until it could be invoked, and
+    None in later ones; ``idle_ms`` is from there until the first invocation: Lambda may initialise long before
+    it. ``receives`` counts the deliveries of its message. ``boot_id`` tells kernels apart (each environment
+    of Lambda is a small machine with a kernel of its own), ``environment`` environments. ``readings`` is
     JSON: everything else that was read.
+
+    The rest is known to whoever puts the rows into the table, from the experiment, and None in rows of an
+    older serpline: ``planned`` is how many probes it has, ``tree`` is as in ``4x100``, ``hold_s`` how long
+    each holds, ``account_limit`` what the account allowed at once. ``fired`` is how often this probe had
+    been told to run when its row went into the table: the first answer is the row.
     """
 
     experiment: str
@@ -55,6 +61,12 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     readings: str = "{}"
     error: str | None = None
     receives: int = 1
+    planned: int | None = None
+    tree: str | None = None
+    hold_s: float | None = None
+    account_limit: int | None = None
+    idle_ms: float | None = None
+    fired: int = 1
 
 
 TIMES = ("scheduled_at", "started_at", "finished_at")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 
@@ -28,7 +29,13 @@ def measurement_table(rows: Sequence[Reading]) -> pa.Table:
 def measured(rows: pa.Table) -> list[Reading]:
     """The readings in rows of the table; columns that this code does not know are left out."""
     known = rows.select([name for name in rows.column_names if name in Reading.__struct_fields__])
-    return [Reading(**{**row, **{name: _seconds(row[name]) for name in TIMES}}) for row in known.to_pylist()]
+    return [_reading(row) for row in known.to_pylist()]
+
+
+def _reading(row: dict[str, Any]) -> Reading:
+    # What an older row lacks is as if it had never been said.
+    told = {name: value for name, value in row.items() if value is not None}
+    return Reading(**{**told, **{name: _seconds(row[name]) for name in TIMES}})
 
 
 def _seconds(moment: datetime) -> float:

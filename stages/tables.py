@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 ROWS_A_GROUP = 2_000
 """Pages of a row group: about 20,000 results, so that one keyword's look-up reads half a megabyte."""
@@ -126,6 +126,12 @@ _MEASUREMENTS: _Fields = [
     (26, "readings", pa.string()),
     (27, "error", pa.string()),
     (28, "receives", pa.int32()),
+    (29, "planned", pa.int32()),
+    (30, "tree", pa.string()),
+    (31, "hold_s", pa.float64()),
+    (32, "account_limit", pa.int32()),
+    (33, "idle_ms", pa.float64()),
+    (34, "fired", pa.int32()),
 ]
 
 PAGES = TableSpec("pages", pa.schema(_numbered(_PAGES)), partition=("run_date", "source", "part"))

@@ -9,20 +9,27 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
-from pipeline import iceberg, keys
+from pipeline import iceberg, keys, table_schema
 from pipeline.attaching import create_tables, write_down_tables
 from pipeline.catalog import Committed, Tables
 from pipeline.errors import CatalogUnavailable, Permanent
 from pipeline.glue import SureGlueCatalog
 from pipeline.iceberg import open_folder_catalog, open_table
 from pipeline.storage.folder import FolderStorage
-from stages.tables import PAGES, TableSpec
+from stages.tables import PAGES, SCHEMA_VERSION, TableSpec
 from tests.pipeline.aws import Lossy, batches, each_once, glue, pages_of, quick, sure
 from tests.pipeline.test_catalog import staged
 
 __all__ = ["glue", "sure"]
 
 NAMES = ("pages", "shards", "closings")
+LATER = SCHEMA_VERSION + 1
+
+
+def now_at(monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    """Go on as a serpline of this version would."""
+    monkeypatch.setattr(iceberg, "SCHEMA_VERSION", version)
+    monkeypatch.setattr(table_schema, "SCHEMA_VERSION", version)
 
 
 def test_tables_outlive_their_catalog(sure: SureGlueCatalog, glue: Lossy, tmp_path: Path):
@@ -132,7 +139,7 @@ def test_a_column_of_a_later_serpline_is_added(
         with pages_of(catalog).update_schema() as change:
             change.delete_column("mine_dropped")
     spec = grown(PAGES)
-    monkeypatch.setattr(iceberg, "SCHEMA_VERSION", 2)
+    now_at(monkeypatch, LATER)
     if older:
         # A column of another had the number 32, and files may hold its values.
         with pytest.raises(Permanent, match="32"):
@@ -140,10 +147,10 @@ def test_a_column_of_a_later_serpline_is_added(
         catalog.drop_table((catalog.name, "pages"))
         for path in (tmp_path / "tables").rglob("pages/metadata/*"):
             path.unlink()
-        monkeypatch.setattr(iceberg, "SCHEMA_VERSION", 1)
+        now_at(monkeypatch, SCHEMA_VERSION)
         Tables(catalog).create()
         Tables(catalog).append_pages([staged(1)])
-        monkeypatch.setattr(iceberg, "SCHEMA_VERSION", 2)
+        now_at(monkeypatch, LATER)
     table = open_table(catalog, spec)
     assert iceberg.knows_all_columns(table, spec)
     assert table.metadata.last_column_id == 33
@@ -153,8 +160,8 @@ def test_a_column_of_a_later_serpline_is_added(
     for schema in pages_of(catalog).metadata.schemas:
         for number in schema.field_ids:
             assert schema.find_column_name(number) == table.schema().find_column_name(number)
-    monkeypatch.setattr(iceberg, "SCHEMA_VERSION", 1)
-    with pytest.raises(Permanent, match="version 2"):
+    now_at(monkeypatch, SCHEMA_VERSION)
+    with pytest.raises(Permanent, match=f"version {LATER}"):
         open_table(catalog, PAGES)
 
 
@@ -162,7 +169,7 @@ def test_two_that_migrate_at_once_are_one(tmp_path: Path, monkeypatch: pytest.Mo
     """Another was first: the second look finds the table as it should be."""
     catalog, spec = open_folder_catalog(tmp_path), grown(PAGES)
     Tables(catalog).create()
-    monkeypatch.setattr(iceberg, "SCHEMA_VERSION", 2)
+    now_at(monkeypatch, LATER)
     migrate, first = iceberg.migrate, [True]
 
     def raced(table: Any, spec: TableSpec, version: int) -> None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +75,19 @@ def test_a_reading_goes_through_the_bucket_and_the_table_unchanged():
         msgspec.structs.replace(one, scheduled_at=0.0) for one in (bare, whole)
     ]
     assert back[0].scheduled_at == pytest.approx(bare.scheduled_at, abs=1e-5)
+
+
+def test_rows_of_an_older_serpline_are_read():
+    """They lack columns, or have nothing in them: what was never said is not known."""
+    new = measurement_table([reading(1, planned=7, tree="2x3", hold_s=5.0, account_limit=1000, fired=2)])
+    old = new.drop_columns(["planned", "tree", "hold_s", "account_limit", "idle_ms", "fired"])
+    bare = reading(1)
+    assert measured(old) == measured(measurement_table([bare]))
+    nulls = old
+    for name in ("planned", "tree", "hold_s", "account_limit", "idle_ms", "fired"):
+        field = new.schema.field(name)
+        nulls = nulls.append_column(field, pa.nulls(1, field.type))
+    assert measured(nulls) == measured(old)
 
 
 @given(copies, pauses)
