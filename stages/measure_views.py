@@ -8,10 +8,27 @@ from __future__ import annotations
 
 from stages.views import View, columns
 
-_BEFORE = "OVER (PARTITION BY m.experiment, m.function ORDER BY m.started_at, m.probe)"
+LATE_S, LATE = 120.0, 0.1
+"""By how much a rest may miss its pause, in seconds and as a share, and still be told as that pause."""
+
+_BEFORE = "OVER (PARTITION BY m.experiment, m.function ORDER BY m.slot)"
+
+_SAME = "o.environment = o.environment_before"
+
+_RESTED = f"CASE WHEN {_SAME} THEN o.rest_s END"
+
+# A probe beside the one planned before it of its copy, as in figures.steps: which of them prove something.
+_VERDICT = f"""CASE
+           WHEN o.slot_before IS NULL OR o.slot_before <> o.slot - 1 THEN 'unpaired'
+           WHEN o.invocation <> CASE WHEN {_SAME} THEN o.invocation_before + 1 ELSE 1 END
+             OR o.fired > 1 OR o.fired_before > 1 OR o.rested_s < 0
+             OR abs(o.rested_s - o.pause_s) > greatest({LATE_S}, {LATE} * o.pause_s) THEN 'disturbed'
+           WHEN {_SAME} THEN 'kept'
+           ELSE 'new' END"""
 
 # count_if of nothing but NULL is 0 in Trino and NULL in DuckDB.
-_SAME = "CASE WHEN o.{0} = o.{0}_before THEN 1 END"
+_PROVEN = "v.verdict IN ('kept', 'new')"
+_ADDRESSED = f"{_PROVEN} AND v.address IS NOT NULL AND v.address_before IS NOT NULL"
 
 LIFETIMES = View(
     "lifetimes",
@@ -19,30 +36,47 @@ LIFETIMES = View(
     columns(
         "experiment varchar, function varchar, pause_s double, probes bigint, same_environment bigint, "
         "kept_share double, addresses bigint, same_address bigint, address_share double, rested_s double, "
-        "first_started_at timestamp(6), last_started_at timestamp(6)"
+        "disturbed bigint, unpaired bigint, first_started_at timestamp(6), last_started_at timestamp(6)"
     ),
     # A first probe has nothing before it to be compared with; one without an address, no address.
     f"""
-WITH ordered AS (
-  SELECT m.experiment, m.function, m.pause_s, m.environment, m.address, m.started_at, m.error,
+WITH placed AS (
+  SELECT m.experiment, m.function, m.pause_s, m.slot, m.environment, m.invocation, m.rest_s, m.address,
+         m.started_at, coalesce(m.fired, 1) AS fired,
+         lag(m.slot) {_BEFORE} AS slot_before,
          lag(m.environment) {_BEFORE} AS environment_before,
+         lag(m.invocation) {_BEFORE} AS invocation_before,
          lag(m.address) {_BEFORE} AS address_before,
-         lag(m.finished_at) {_BEFORE} AS finished_before
+         lag(m.finished_at) {_BEFORE} AS finished_before,
+         lag(coalesce(m.fired, 1)) {_BEFORE} AS fired_before
   FROM measurements AS m
-  WHERE m.kind = 'lifetime' AND m.error IS NULL
+  WHERE m.kind = 'lifetime'
+),
+ordered AS (
+  SELECT o.*, coalesce({_RESTED}, date_diff('millisecond', o.finished_before, o.started_at) / 1e3)
+           AS rested_s
+  FROM placed AS o
+  WHERE o.pause_s IS NOT NULL
+),
+judged AS (
+  SELECT o.experiment, o.function, o.pause_s, o.address, o.address_before, o.rested_s, o.started_at,
+         {_VERDICT} AS verdict
+  FROM ordered AS o
 )
-SELECT o.experiment, o.function, o.pause_s, count(*) AS probes,
-       count({_SAME.format("environment")}) AS same_environment,
-       CAST(count({_SAME.format("environment")}) AS double) / count(*) AS kept_share,
-       count(CASE WHEN o.address_before IS NOT NULL THEN o.address END) AS addresses,
-       count({_SAME.format("address")}) AS same_address,
-       CAST(count({_SAME.format("address")}) AS double)
-         / nullif(count(CASE WHEN o.address_before IS NOT NULL THEN o.address END), 0) AS address_share,
-       avg(date_diff('millisecond', o.finished_before, o.started_at) / 1e3) AS rested_s,
-       min(o.started_at) AS first_started_at, max(o.started_at) AS last_started_at
-FROM ordered AS o
-WHERE o.pause_s IS NOT NULL AND o.environment_before IS NOT NULL
-GROUP BY o.experiment, o.function, o.pause_s
+SELECT v.experiment, v.function, v.pause_s, count(CASE WHEN {_PROVEN} THEN 1 END) AS probes,
+       count(CASE WHEN v.verdict = 'kept' THEN 1 END) AS same_environment,
+       CAST(count(CASE WHEN v.verdict = 'kept' THEN 1 END) AS double)
+         / nullif(count(CASE WHEN {_PROVEN} THEN 1 END), 0) AS kept_share,
+       count(CASE WHEN {_ADDRESSED} THEN 1 END) AS addresses,
+       count(CASE WHEN {_ADDRESSED} AND v.address = v.address_before THEN 1 END) AS same_address,
+       CAST(count(CASE WHEN {_ADDRESSED} AND v.address = v.address_before THEN 1 END) AS double)
+         / nullif(count(CASE WHEN {_ADDRESSED} THEN 1 END), 0) AS address_share,
+       avg(CASE WHEN {_PROVEN} THEN v.rested_s END) AS rested_s,
+       count(CASE WHEN v.verdict = 'disturbed' THEN 1 END) AS disturbed,
+       count(CASE WHEN v.verdict = 'unpaired' THEN 1 END) AS unpaired,
+       min(v.started_at) AS first_started_at, max(v.started_at) AS last_started_at
+FROM judged AS v
+GROUP BY v.experiment, v.function, v.pause_s
 """,  # noqa: S608  # made of constants of this file
 )
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import msgspec
 
 from stages.measure import Kind, Reading
+from stages.measure_views import LATE, LATE_S
 
 Z = 1.96
 """Standard deviations of a 95% interval."""
@@ -22,10 +24,19 @@ class Measured(msgspec.Struct, frozen=True):
     rows: tuple[Reading, ...]
 
 
+Verdict = Literal["first", "kept", "new", "disturbed", "unpaired"]
+"""What a probe of a lifetime proves of the pause before it; the last two prove nothing."""
+
+
 class Step(msgspec.Struct, frozen=True):
-    """A probe of a lifetime beside the one before it of its copy; None where there is nothing to compare."""
+    """A probe of a lifetime beside the one planned before it of its copy.
+
+    ``same_environment`` and ``same_address`` are None where nothing is proven. ``rested_s`` is how long the
+    environment knows that it rested, or else what passed since the probe before; None where neither is known.
+    """
 
     reading: Reading
+    verdict: Verdict
     same_environment: bool | None = None
     same_address: bool | None = None
     rested_s: float | None = None
@@ -80,28 +91,43 @@ def measured(rows: Iterable[Reading]) -> tuple[Measured, ...]:
 
 
 def steps(rows: Iterable[Reading]) -> tuple[Step, ...]:
-    """Each probe beside the one before it of the same copy; those that failed prove nothing."""
-    before: dict[str, Reading] = {}
-    found = []
-    for row in _in_order(rows):
-        last = before.get(row.function)
-        if row.error is not None:
-            found.append(Step(row))
-            continue
-        before[row.function] = row
-        if last is None:
-            found.append(Step(row))
-            continue
-        known = row.address is not None and last.address is not None
-        found.append(
-            Step(
-                row,
-                row.environment == last.environment,
-                row.address == last.address if known else None,
-                row.started_at - last.finished_at,
-            )
-        )
-    return tuple(found)
+    """Each probe beside the one planned before it of the same copy, whether that one failed or not.
+
+    Which environment answered is known of both. Where the one before never answered, two pauses lie between.
+    """
+    by_slot = {(row.function, row.slot): row for row in rows}
+    ordered = sorted(by_slot.values(), key=lambda row: (row.started_at, row.probe))
+    return tuple(_step(row, by_slot.get((row.function, row.slot - 1))) for row in ordered)
+
+
+def _step(row: Reading, before: Reading | None) -> Step:
+    if row.pause_s is None:
+        return Step(row, "first")
+    if before is None:
+        return Step(row, "unpaired", rested_s=row.rest_s)
+    same = row.environment == before.environment
+    own = row.rest_s if same else None
+    rested = own if own is not None else row.started_at - before.finished_at
+    if _was_disturbed(row, before, row.pause_s, rested):
+        return Step(row, "disturbed", rested_s=rested)
+    known = row.address is not None and before.address is not None
+    return Step(
+        row, "kept" if same else "new", same, row.address == before.address if known else None, rested
+    )
+
+
+def _was_disturbed(row: Reading, before: Reading, pause_s: float, rested_s: float) -> bool:
+    """Whether the copy did something else in the pause, or the pause was another one than planned.
+
+    An environment counts its invocations: one that was not ours is missing in between.
+    """
+    same = row.environment == before.environment
+    return (
+        row.invocation != (before.invocation + 1 if same else 1)
+        or max(row.fired, before.fired) > 1
+        or rested_s < 0
+        or abs(rested_s - pause_s) > max(LATE_S, LATE * pause_s)
+    )
 
 
 def kept(found: Iterable[Step], *, address: bool = False) -> tuple[Kept, ...]:
@@ -112,6 +138,15 @@ def kept(found: Iterable[Step], *, address: bool = False) -> tuple[Kept, ...]:
         if same is not None and step.reading.pause_s is not None:
             counts[step.reading.pause_s].append(same)
     return tuple(Kept(pause, sum(told), len(told)) for pause, told in sorted(counts.items()))
+
+
+def unproven(found: Iterable[Step]) -> dict[float, tuple[int, int]]:
+    """By pause: how many probes prove nothing, as it was disturbed, or as the probe before is missing."""
+    counts: dict[float, list[int]] = defaultdict(lambda: [0, 0])
+    for step in found:
+        if step.reading.pause_s is not None and step.verdict in ("disturbed", "unpaired"):
+            counts[step.reading.pause_s][step.verdict == "unpaired"] += 1
+    return {pause: (disturbed, unpaired) for pause, (disturbed, unpaired) in sorted(counts.items())}
 
 
 def by_copy(found: Iterable[Step]) -> dict[str, tuple[Step, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from stages.measure_report.figures import Kept, Measured, Step, by_copy, kept, steps
+from stages.measure_report.figures import Kept, Measured, Step, Verdict, by_copy, kept, steps, unproven
 from stages.measure_report.markup import (
     NOTHING,
     Html,
@@ -20,6 +20,22 @@ from stages.measure_report.markup import (
 from stages.measure_report.plots import TONES, Series, survival
 from stages.measure_report.strip import strip
 
+VERDICTS: dict[Verdict, object] = {
+    "first": "first",
+    "kept": badge("same", "same"),
+    "new": badge("new", "new"),
+    "disturbed": badge("disturbed", "changed"),
+    "unpaired": "not compared",
+}
+
+UNPROVEN = (
+    "Not counted: a probe whose pause was disturbed, since something else ran in its environment, its "
+    "schedule or the one before fired twice, or it rested much longer or shorter than planned; and one after "
+    "a missing one, since it rested for two pauses."
+)
+
+NO_PAIR = "No probe has come after a pause yet that was as planned, so nothing can be compared."
+
 OPEN = 40
 """Probes up to which their table is open from the start."""
 
@@ -28,7 +44,7 @@ def lifetime_section(one: Measured, key: str) -> tuple[list[tuple[str, str]], Ht
     """The tiles of the section, and what stands below them."""
     found = steps(one.rows)
     compared = kept(found)
-    letters = names_of([row.environment for row in one.rows if row.error is None])
+    letters = names_of([row.environment for row in one.rows])
     tiles = [
         ("Probes", f"{len(one.rows)}"),
         ("Environments seen", f"{len(letters)}"),
@@ -40,11 +56,14 @@ def lifetime_section(one: Measured, key: str) -> tuple[list[tuple[str, str]], Ht
     ]
     parts: list[object] = []
     if compared:
-        parts = [tag("div", *_plots(found, letters, key), class_="plots"), _by_pause(found)]
+        parts = [tag("div", *_plots(found, letters, key), class_="plots")]
     else:
-        parts = [tag("p", "No probe has come after a pause yet, so nothing can be compared.", class_="note")]
-        if letters:
-            parts.append(tag("div", strip(f"{key}-strip", by_copy(found), letters), class_="plots"))
+        parts = [tag("p", NO_PAIR, class_="note")]
+        parts.append(tag("div", strip(f"{key}-strip", by_copy(found), letters), class_="plots"))
+    if compared or unproven(found):
+        parts.append(_by_pause(found))
+    if unproven(found):
+        parts.append(tag("p", UNPROVEN, class_="note"))
     return tiles, joined((*parts, _probes(found, letters)))
 
 
@@ -95,28 +114,45 @@ def _plots(found: Sequence[Step], letters: Mapping[str, str], key: str) -> list[
 def _by_pause(found: Sequence[Step]) -> Html:
     rows: list[Sequence[object]] = []
     for copy, some in by_copy(found).items():
+        points = {point.pause_s: point for point in kept(some)}
         addresses = {point.pause_s: point for point in kept(some, address=True)}
-        for point in kept(some):
-            rested = [
-                step.rested_s
-                for step in some
-                if step.reading.pause_s == point.pause_s and step.rested_s is not None
-            ]
-            low, high = point.interval
-            address = addresses.get(point.pause_s)
-            rows.append(
-                (
-                    copy,
-                    duration(point.pause_s),
-                    duration(sum(rested) / len(rested)),
-                    point.probes,
-                    f"{point.same} ({percent(point.share)})",
-                    f"{percent(low)} to {percent(high)}",
-                    f"{address.same} of {address.probes}" if address else "not known",
-                )
+        left_out = unproven(some)
+        rows += [
+            (
+                copy,
+                duration(pause),
+                *_point(points.get(pause), [step for step in some if step.reading.pause_s == pause]),
+                f"{addresses[pause].same} of {addresses[pause].probes}"
+                if pause in addresses
+                else "not known",
+                _left_out(*left_out.get(pause, (0, 0))),
             )
-    head = ("Copy", "Pause", "Rested", "Probes", "Same environment", "95% interval", "Same address")
+            for pause in sorted({*points, *left_out})
+        ]
+    head = (
+        *("Copy", "Pause", "Rested", "Probes", "Same environment", "95% interval", "Same address"),
+        "Not counted",
+    )
     return table("What was still there after a pause", head, rows, numbers=1)
+
+
+def _point(point: Kept | None, steps_: Sequence[Step]) -> tuple[object, ...]:
+    if point is None:
+        return NOTHING, 0, NOTHING, NOTHING
+    rested = [step.rested_s for step in steps_ if step.same_environment is not None]
+    mean = sum(rest for rest in rested if rest is not None) / len(rested)
+    low, high = point.interval
+    return (
+        duration(mean),
+        point.probes,
+        f"{point.same} ({percent(point.share)})",
+        f"{percent(low)} to {percent(high)}",
+    )
+
+
+def _left_out(disturbed: int, unpaired: int) -> str:
+    said = ((disturbed, "disturbed"), (unpaired, "after a missing one"))
+    return ", ".join(f"{count} {words}" for count, words in said if count) or "none"
 
 
 def _probes(found: Sequence[Step], letters: Mapping[str, str]) -> Html:
@@ -127,40 +163,37 @@ def _probes(found: Sequence[Step], letters: Mapping[str, str]) -> Html:
             duration(step.reading.pause_s),
             duration(step.rested_s),
             _environment(step, letters),
-            _same(step.same_environment, NOTHING if step.reading.error is not None else "first"),
-            sentence(step.reading.address or step.reading.echo_error or "not asked"),
-            _same(step.same_address, NOTHING),
+            _address(step),
         )
-        for step in sorted(found, key=lambda step: (step.reading.started_at, step.reading.probe))
+        for step in found
     ]
-    head = (
-        "Time (UTC)",
-        "Copy",
-        "Pause",
-        "Rested",
-        "Environment",
-        "Same or new",
-        "Address",
-        "Same or new address",
-    )
+    head = ("Time (UTC)", "Copy", "Pause", "Rested", "Environment", "Address")
     whole = table("The probes in their order", head, rows)
     return tag(
         "details", tag("summary", f"Every probe ({len(rows)})"), whole, open="" if len(rows) <= OPEN else None
     )
 
 
-def _environment(step: Step, letters: Mapping[str, str]) -> object:
-    if step.reading.error is not None:
-        return joined((badge("failed", "new"), " ", sentence(step.reading.error)))
-    return joined(
-        (tag("strong", letters[step.reading.environment]), " ", tag("code", step.reading.environment[:12]))
-    )
+def _environment(step: Step, letters: Mapping[str, str]) -> Html:
+    row = step.reading
+    parts: list[object] = [tag("strong", letters[row.environment]), tag("code", row.environment[:12])]
+    parts.append(VERDICTS[step.verdict])
+    if row.fired > 1:
+        parts.append(badge(f"fired {row.fired} times", "changed"))
+    if row.error is not None:
+        parts += [badge("failed", "new"), sentence(row.error)]
+    return _spaced(parts)
 
 
-def _same(told: bool | None, unknown: str) -> object:  # noqa: FBT001  # the answer itself
-    if told is None:
-        return unknown
-    return badge("same", "same") if told else badge("new", "new")
+def _address(step: Step) -> Html:
+    told: list[object] = [sentence(step.reading.address or step.reading.echo_error or "not asked")]
+    if step.same_address is not None:
+        told.append(badge("same", "same") if step.same_address else badge("new", "new"))
+    return _spaced(told)
+
+
+def _spaced(parts: Sequence[object]) -> Html:
+    return joined(part for at, one in enumerate(parts) for part in ((" ", one) if at else (one,)))
 
 
 def _asked(one: Measured) -> bool:

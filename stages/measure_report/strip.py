@@ -30,8 +30,7 @@ def strip(name: str, copies: Mapping[str, Sequence[Step]], letters: Mapping[str,
 
 
 def _stays(found: Sequence[Step]) -> groupby[str, Reading]:
-    rows = [step.reading for step in found if step.reading.error is None]
-    return groupby(rows, key=lambda row: row.environment)
+    return groupby((step.reading for step in found), key=lambda row: row.environment)
 
 
 def _drawn(

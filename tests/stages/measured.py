@@ -56,11 +56,16 @@ LIFETIME = (
     reading(301, slot=1, pause_s=300.0, address="198.51.100.1", invocation=2),
     reading(902, slot=2, pause_s=600.0, environment="env-b", address="198.51.100.1", cold=True),
     reading(1203, slot=3, pause_s=300.0, environment="env-b", address="198.51.100.2", invocation=2),
-    # One that failed proves nothing, and what follows it is compared with what came before it.
-    reading(1300, slot=4, pause_s=300.0, environment="env-x", error="the echo died"),
+    # One that failed: in which environment it did is known all the same.
+    reading(
+        1504, slot=4, pause_s=300.0, environment="env-x", cold=True, error="the machine could not be read"
+    ),
+    # Somebody else's invocation came in between, and the next never answered.
+    reading(1805, slot=5, pause_s=300.0, rest_s=200.0, environment="env-x", invocation=3),
+    reading(3006, slot=7, pause_s=600.0, rest_s=1200.0, environment="env-x", invocation=4),
     # Copy two rests meanwhile; nobody told its address the second time.
-    reading(10, slot=5, function="serpline-probe-1", environment="env-c", address="198.51.100.9", cold=True),
-    reading(611, slot=6, function="serpline-probe-1", pause_s=600.0, environment="env-c", invocation=2),
+    reading(10, slot=20, function="serpline-probe-1", environment="env-c", address="198.51.100.9", cold=True),
+    reading(611, slot=21, function="serpline-probe-1", pause_s=600.0, environment="env-c", invocation=2),
 )
 
 

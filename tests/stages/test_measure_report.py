@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stages.measure import Reading
 from stages.measure_report import render_report
-from stages.measure_report.figures import Kept, at_once, kept, levels, most_at_once, steps
+from stages.measure_report.figures import Kept, at_once, levels, most_at_once
 from stages.measure_report.lifetime import names_of
 from stages.measure_report.markup import duration, html, milliseconds, tag
 from tests.stages import measured
@@ -52,34 +52,32 @@ def test_a_lifetime_shows_the_talks_table() -> None:
     page = page_of(measured.LIFETIME)
     rows = cells(page, "The probes in their order")
     assert len(rows) == len(measured.LIFETIME)
-    assert rows[0] == [
-        *("2027-01-15 08:00:00", "serpline-probe", "—", "—", "A env-a", "first", "198.51.100.1", "—"),
+    assert rows[0] == ["2027-01-15 08:00:00", "serpline-probe", "—", "—", "A env-a first", "198.51.100.1"]
+    assert rows[2][:4] == ["2027-01-15 08:05:01", "serpline-probe", "5 min", "5 min"]
+    assert [told for *_, told, _ in rows[2:]] == [
+        "A env-a same",
+        "B env-c same",
+        "C env-b new",
+        "C env-b same",
+        "D env-x new failed the machine could not be read",
+        "D env-x disturbed",
+        "D env-x not compared",
     ]
-    assert rows[2] == [
-        *(
-            "2027-01-15 08:05:01",
-            "serpline-probe",
-            "5 min",
-            "5 min",
-            "A env-a",
-            "same",
-            "198.51.100.1",
-            "same",
-        ),
+    assert [told for *_, told in rows[2:6]] == [
+        *("198.51.100.1 same", "not asked", "198.51.100.1 same", "198.51.100.2 new"),
     ]
-    assert rows[4][4:] == ["C env-b", "new", "198.51.100.1", "same"]
-    assert rows[5][4:] == ["C env-b", "same", "198.51.100.2", "new"]
-    assert rows[6][4:6] == ["failed the echo died", "—"]
 
 
 def test_a_lifetime_counts_what_was_still_there() -> None:
-    """The view's numbers, with an interval that says how little a few probes prove."""
+    """The view's numbers, with an interval that says how little a few probes prove, and what is not counted."""
     page = page_of(measured.LIFETIME)
+    one, two = "serpline-probe", "serpline-probe-1"
     assert cells(page, "What was still there after a pause") == [
-        ["serpline-probe", "5 min", "5 min", "2", "2 (100%)", "34% to 100%", "1 of 2"],
-        ["serpline-probe", "10 min", "10 min", "1", "0 (0%)", "0% to 79%", "1 of 1"],
-        ["serpline-probe-1", "10 min", "10 min", "1", "1 (100%)", "21% to 100%", "not known"],
+        [one, "5 min", "5 min", "3", "2 (67%)", "21% to 94%", "1 of 2", "1 disturbed"],
+        [one, "10 min", "10 min", "1", "0 (0%)", "0% to 79%", "1 of 1", "1 after a missing one"],
+        [two, "10 min", "10 min", "1", "1 (100%)", "21% to 100%", "not known", "none"],
     ]
+    assert "Not counted: a probe whose pause was disturbed" in page.text_content()
 
 
 def test_the_interval_is_wilsons() -> None:
@@ -148,7 +146,7 @@ def test_a_survival_plot_names_its_counts() -> None:
     """Who does not see the plot hears what it shows."""
     page = page_of(measured.LIFETIME)
     told = page.get_element_by_id("s1-kept-broad-told").text_content()
-    assert "serpline-probe: 2 of 2 after 5 min, 0 of 1 after 10 min" in told
+    assert "serpline-probe: 2 of 3 after 5 min, 0 of 1 after 10 min" in told
 
 
 def test_the_page_loads_nothing_and_runs_nothing() -> None:
@@ -234,7 +232,7 @@ def test_a_change_of_survival_is_marked_where_it_is_no_chance() -> None:
     assert rows["1 h"] == ["0 of 8 (0%)", "7 of 8 (88%)", "changed, +88 points"]
     other = [
         measured.reading(0, experiment="lifetime-2"),
-        measured.reading(305, experiment="lifetime-2", pause_s=300.0, environment="z"),
+        measured.reading(305, slot=1, experiment="lifetime-2", pause_s=300.0, environment="z"),
     ]
     few = page_of(measured.LIFETIME, other)
     rows = {name: told for name, *told in cells(few, BOTH)}
@@ -338,13 +336,3 @@ def test_what_runs_at_once_is_never_more_than_there_are(rows: list[Reading]) -> 
     for level in levels(rows):
         assert level.p50 <= level.p90 <= level.p99
         assert level.new <= level.environments <= level.probes
-
-
-def test_a_failed_probe_stands_between_no_two() -> None:
-    """What follows it is compared with what came before it."""
-    rows = [
-        measured.reading(0, slot=0),
-        measured.reading(60, slot=1, pause_s=60.0, environment="x", error="died"),
-        measured.reading(120, slot=2, pause_s=60.0),
-    ]
-    assert kept(steps(rows)) == (Kept(60.0, 1, 1),)

@@ -38,18 +38,19 @@ def rows(lake: Lake, sql: str) -> list[tuple[Any, ...]]:
 
 
 def test_lifetimes_count_what_was_still_there_after_a_pause(lake: Lake) -> None:
-    """Each probe is compared with the one before it of its copy; a first one and failed ones with none."""
+    """Each probe is compared with the one planned before it of its copy, whether that one failed or not."""
     sql = (
         "SELECT function, pause_s, probes, same_environment, kept_share, addresses, same_address, "
-        "address_share, rested_s FROM lifetimes WHERE experiment = 'lifetime-1' ORDER BY function, pause_s"
+        "address_share, rested_s, disturbed, unpaired FROM lifetimes "
+        "WHERE experiment = 'lifetime-1' ORDER BY function, pause_s"
     )
     assert rows(lake, sql) == [
-        ("serpline-probe", 300.0, 2, 2, 1.0, 2, 1, 0.5, 300.0),
-        ("serpline-probe", 600.0, 1, 0, 0.0, 1, 1, 1.0, 600.0),
-        ("serpline-probe-1", 600.0, 1, 1, 1.0, 0, 0, None, 600.0),
+        ("serpline-probe", 300.0, 3, 2, 2 / 3, 2, 1, 0.5, 300.0, 1, 0),
+        ("serpline-probe", 600.0, 1, 0, 0.0, 1, 1, 1.0, 600.0, 0, 1),
+        ("serpline-probe-1", 600.0, 1, 1, 1.0, 0, 0, None, 600.0, 0, 0),
     ]
-    times = "SELECT first_started_at, last_started_at FROM lifetimes WHERE probes = 2"
-    assert rows(lake, times) == [(datetime(2027, 1, 15, 8, 5, 1), datetime(2027, 1, 15, 8, 20, 3))]  # noqa: DTZ001  # as in the table
+    times = "SELECT first_started_at, last_started_at FROM lifetimes WHERE probes = 3"
+    assert rows(lake, times) == [(datetime(2027, 1, 15, 8, 5, 1), datetime(2027, 1, 15, 8, 30, 5))]  # noqa: DTZ001  # as in the table
 
 
 def test_scaling_counts_a_level(lake: Lake) -> None:
