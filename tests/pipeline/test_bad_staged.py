@@ -25,7 +25,7 @@ from tests.pipeline.kit import LOG, each_once, make_batch, table_rows
 
 BAD = "staging/run1/0/66-0.json.gz"
 BAD_ROW = "staging/run2/0/shard.json"
-BAD_CLOSING = keys.staged_closing("66")
+BAD_CLOSING = keys.staged_closing("practice_api", "66")
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
 
