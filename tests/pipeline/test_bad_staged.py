@@ -194,7 +194,9 @@ def test_a_shard_row_that_is_none_is_buried_alone(scene: Scene, raw: bytes):
     scene.check_the_rest()
 
 
-CLOSING = msgspec.to_builtins(Closing("66", "practice_page", "closed", 1.8e9, 1.8e9))
+CLOSING = msgspec.to_builtins(
+    Closing(id="66", source="practice_page", event="closed", happened_at=1.8e9, closed_since=1.8e9)
+)
 CLOSINGS: dict[str, bytes] = {
     "empty": b"",
     "cut": msgspec.json.encode(CLOSING)[:-9],
