@@ -178,6 +178,31 @@ def reading(experiment_name: str, probe: str) -> str:
     return f"{measurements(experiment_name)}{probe}.json"
 
 
+def is_experiment(key: str) -> bool:
+    """Whether a key below ``MEASUREMENTS`` is the description of an experiment."""
+    return key == experiment(key.removeprefix(MEASUREMENTS).partition("/")[0])
+
+
+def is_reading(key: str) -> bool:
+    """Whether a key below ``MEASUREMENTS`` is what a probe saw."""
+    return key.count("/") == MEASUREMENTS.count("/") + 1 and not is_experiment(key)
+
+
+def sent(experiment_name: str, probe: str) -> str:
+    """That a probe has sent what is below it, or tries to: nobody else does."""
+    return f"{measurements(experiment_name)}sent/{probe}"
+
+
+def repeats(experiment_name: str) -> str:
+    """Where it is written down that probes were told again to run."""
+    return f"{measurements(experiment_name)}again/"
+
+
+def repeat(experiment_name: str, probe: str, invocation: str) -> str:
+    """That a probe was told again to run, by the invocation in which it was."""
+    return f"{repeats(experiment_name)}{probe}/{invocation}.json"
+
+
 def last_metadata(table: str) -> str:
     """Where a table's last state is, while no catalog names it."""
     return f"{TABLES}{table}.last.json"

@@ -1,13 +1,9 @@
-"""Measurements: what one probe saw, and the experiments whose probes are known before the first one runs.
-
-An experiment is written down first and says everything that its probes need. Which probes it has follows
-from it alone, so that whoever looks later knows which of them never answered.
-"""
+"""Measurements: what one probe saw, what it was told, and the experiment that was written down before."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -22,10 +18,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     counts. ``pause_s`` is how long the plan let this function rest before it, ``rest_s`` how long the
     environment itself knows that it rested; both are None for a first one. ``delay_ms`` is from when it was
     sent or due until it began. ``init_ms`` is from the start of the process until it could be invoked, and
-    None in later ones; ``idle_ms`` is from there until the first invocation: Lambda may initialise long before
-    it. ``receives`` counts the deliveries of its message. ``boot_id`` tells kernels apart (each environment
-    of Lambda is a small machine with a kernel of its own), ``environment`` environments. ``readings`` is
-    JSON: everything else that was read.
+    None in later ones; ``idle_ms`` is from there until the first invocation: Lambda may initialise long
+    before it. ``receives`` counts the deliveries of its message. ``boot_id`` tells kernels apart (each
+    environment of Lambda is a small machine with one of its own), ``environment`` environments. ``readings``
+    is JSON: everything else that was read.
 
     The rest is known to whoever puts the rows into the table, from the experiment, and None in rows of an
     older serpline: ``planned`` is how many probes it has, ``tree`` is as in ``4x100``, ``hold_s`` how long
@@ -99,12 +95,20 @@ LONGEST_LEAD = 60.0
 
 MOST_SCHEDULES = 1_000
 
+LONGEST_LIFETIME = 7 * 86_400.0
+"""Seconds that the pauses of a lifetime may be together."""
+
+PATIENCE = 240.0
+"""Seconds after a probe should have ended in which it is late, not missing: its schedule may be a minute late
+and tries for a minute more, then Lambda keeps it for a minute at most, and it has its own work to do."""
+
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one probe is told. It says where it stands and what to hold and ask, and nothing to run.
 
     ``scheduled_at`` is when it is due, or was sent. ``levels`` and ``width`` are those of the tree, and 0
-    where there is none. ``echo`` is the URL that tells the caller's address, empty where none is asked.
+    where there is none; after ``until`` it grows no more. ``echo`` is the URL that tells the caller's
+    address, empty where none is asked.
     """
 
     experiment: Annotated[str, msgspec.Meta(pattern=NAME)]
@@ -117,6 +121,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     contact: Annotated[str, msgspec.Meta(max_length=200)] = ""
     levels: Annotated[int, msgspec.Meta(ge=0, le=MOST_LEVELS)] = 0
     width: Annotated[int, msgspec.Meta(ge=0, le=MOST_AT_ONCE)] = 0
+    until: float = 0.0
 
     @property
     def kind(self) -> Kind:
@@ -172,80 +177,6 @@ KINDS: tuple[Kind, ...] = ("environment", "lifetime", "scaling")
 def decode_order(body: bytes) -> Order:
     """The order in a message. Raises ``msgspec.DecodeError`` for whatever else is in it."""
     return msgspec.json.decode(body, type=Order)
-
-
-def orders(experiment: Experiment) -> list[tuple[str, Order]]:
-    """Every probe of an experiment with the function that it belongs to, in the order of their times."""
-    plans = {"environment": _configurations, "lifetime": _pauses, "scaling": _tree}
-    return plans[experiment.kind](experiment)
-
-
-def _configurations(experiment: Experiment) -> list[tuple[str, Order]]:
-    """One a configuration: each copy as it is deployed, or with each memory in turn."""
-    copies = [copy for copy in experiment.functions for _ in experiment.memories or (0,)]
-    return [(copy, _order(experiment, slot=slot)) for slot, copy in enumerate(copies)]
-
-
-def _pauses(experiment: Experiment) -> list[tuple[str, Order]]:
-    """Each copy begins once and then rests for each of the pauses; the copies take turns in the shortest.
-
-    They begin one after the other, so that while one rests the others work.
-    """
-    count = len(experiment.pauses) + 1
-    first = experiment.created_at + lead(experiment)
-    step = min(experiment.pauses, default=0.0) / len(experiment.functions)
-    planned = []
-    for number, copy in enumerate(experiment.functions):
-        due = first + number * step
-        for at, pause in enumerate((None, *experiment.pauses)):
-            due += pause if pause is not None else 0.0
-            order = _order(experiment, slot=number * count + at, scheduled_at=due, pause_s=pause)
-            planned.append((copy, order))
-    return sorted(planned, key=lambda one: (one[1].scheduled_at, one[1].slot))
-
-
-def lead(experiment: Experiment) -> float:
-    """Seconds from writing a lifetime down until its first probe is due."""
-    return min(LONGEST_LEAD, *experiment.pauses) if experiment.pauses else 0.0
-
-
-def _tree(experiment: Experiment) -> list[tuple[str, Order]]:
-    """The root, and then level by level what each sends."""
-    below = [root(experiment)]
-    planned = []
-    while below:
-        planned += [(experiment.functions[0], order) for order in below]
-        below = [child for order in below for child in children(order)]
-    return planned
-
-
-def root(experiment: Experiment) -> Order:
-    """The one probe that begins a tree."""
-    return _order(experiment, levels=experiment.levels, width=experiment.width)
-
-
-def children(order: Order) -> list[Order]:
-    """What a probe of a tree sends: the root the whole first level, each other one probe below itself."""
-    if order.level >= order.levels:
-        return []
-    slots = range(order.width) if order.level == 0 else (order.slot,)
-    return [msgspec.structs.replace(order, level=order.level + 1, slot=slot) for slot in slots]
-
-
-def size_of_tree(levels: int, width: int) -> int:
-    """How many probes a tree has, and so how many may run at once: one at its root, then level by level."""
-    return 1 + levels * width
-
-
-def _order(experiment: Experiment, **fields: Any) -> Order:
-    given = {
-        "experiment": experiment.experiment,
-        "scheduled_at": experiment.created_at,
-        "hold_s": experiment.hold_s,
-        "echo": experiment.echo,
-        "contact": experiment.contact,
-    }
-    return Order(**{**given, **fields})
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}

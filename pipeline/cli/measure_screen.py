@@ -11,7 +11,8 @@ from rich.table import Table
 from pipeline.cli.screen import console, counted
 from pipeline.measure.environment import Seen
 from pipeline.measure.experiments import Progress
-from stages.measure import Experiment, Reading, size_of_tree
+from stages.measure import Experiment, Reading
+from stages.measure_plan import size_of_tree
 from stages.measure_report.figures import kept, levels, steps
 from stages.measure_report.markup import duration, milliseconds, moment
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -34,12 +35,15 @@ class ProbeFunction:
     An order gives its reading. Raises ``Misuse`` for an event that is neither.
     """
 
-    def __init__(self) -> None:
-        self._environment = Environment()
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._environment = Environment(clock(), since_start())
         self._opened: tuple[Opened, Hands] | None = None
 
     def __call__(self, event: Any, context: ProbeContext) -> Any:
         """One invocation."""
+        # Before all else: making clients takes longer than all the rest of a first invocation.
+        started = self._clock()
         queued = isinstance(event, dict) and "Records" in event
         # Before anything is opened: what is no order costs nothing and reaches nothing.
         order = None if queued else read_order(event)
@@ -49,21 +53,21 @@ class ProbeFunction:
         function = Function(context.function_name, int(context.memory_limit_in_mb))
         with bound_contextvars(request_id=context.aws_request_id):
             if order is not None:
-                return msgspec.to_builtins(self._probe(order, function, opened, hands))
-            failed = [
-                received.receipt.message_id
-                for received in deliveries(event)
-                if not self._probed(received, function, opened, hands)
-            ]
+                return msgspec.to_builtins(self._probe(order, function, opened, hands, started=started))
+            failed = []
+            for received in deliveries(event):
+                if not self._probed(received, function, opened, hands, started):
+                    failed.append(received.receipt.message_id)
+                started = self._clock()
         return {"batchItemFailures": [{"itemIdentifier": message} for message in failed]}
 
-    def _probed(self, received: Received, function: Function, opened: Opened, hands: Hands) -> bool:
+    def _probed(
+        self, received: Received, function: Function, opened: Opened, hands: Hands, started: float
+    ) -> bool:
         """Whether the message's probe was done; one that was not comes again, and ends among the dead."""
+        came = {"started": started, "sent_at": received.sent_at or None, "receives": received.receives}
         try:
-            order = read_order(_decoded(received.body))
-            self._probe(
-                order, function, opened, hands, sent_at=received.sent_at or None, receives=received.receives
-            )
+            self._probe(read_order(_decoded(received.body)), function, opened, hands, **came)
         except PipelineError as error:
             opened.log.warning("a probe failed", error=str(error), receives=received.receives)
             return False
@@ -72,6 +76,8 @@ class ProbeFunction:
     def _probe(self, order: Order, function: Function, opened: Opened, hands: Hands, **came: Any) -> Reading:
         reading = probe(order, self._environment, function, hands, **came)
         opened.log.info("probed", probe=order.probe, cold=reading.cold, echo_error=reading.echo_error)
+        if reading.fired > 1:
+            opened.log.warning("a probe was told again to run; its first answer counts", probe=order.probe)
         return reading
 
 
@@ -83,7 +89,6 @@ def _open() -> tuple[Opened, Hands]:
         clock=place.clock,
         sleep=time.sleep,
         read=read_machine,
-        lived=since_start,
         ask=_ask,
         queue=queue,
         storage=place.storage,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -14,7 +15,8 @@ from pipeline import keys
 from pipeline.errors import Misuse, Permanent, Unreadable
 from pipeline.queues.protocol import Queue
 from pipeline.storage.protocol import Storage
-from stages.measure import Experiment, Kind, Order, Reading, decode_reading, orders
+from stages.measure import Experiment, Kind, Reading, decode_reading
+from stages.measure_plan import ends_by, enriched, orders
 
 if TYPE_CHECKING:
     from pipeline.measure.probes import Probes
@@ -22,10 +24,6 @@ if TYPE_CHECKING:
 
 READERS = 16
 """Objects that are read at once."""
-
-PATIENCE = 120.0
-"""Seconds after a probe should have ended in which it is late, not missing: a schedule may be a minute late,
-and what started it tries for a minute more."""
 
 
 class MeasurementTable(Protocol):
@@ -68,6 +66,23 @@ class Progress(msgspec.Struct, frozen=True):
     def over(self) -> bool:
         """Whether nothing more is to be expected."""
         return self.done + len(self.missing) >= self.planned
+
+
+def refuse(_what: str) -> bool:
+    """The answer of somebody who was not asked."""
+    return False
+
+
+def check_quiet(stand: Stand, confirm: Callable[[str], bool]) -> None:
+    """Ask before an experiment that others would disturb, or it them. Raises ``Misuse`` after a no."""
+    schedules = sum(1 for _ in stand.schedules.names())
+    depth = stand.queue.depth()
+    messages = depth.waiting + depth.in_flight
+    if not schedules and not messages:
+        return
+    busy = f"probes of another experiment are to come: {schedules:,} by schedule, {messages:,} in the queue"
+    if not confirm(f"{busy}; they run in the same functions, and both measure the other too"):
+        raise Misuse(f"not started: {busy}; wait for them, end them with `serpline measure clean`, or --yes")
 
 
 def new_name(kind: Kind, now: float) -> str:
@@ -143,16 +158,18 @@ def progress(storage: Storage, experiment: Experiment, now: float) -> Progress:
     return Progress(len(planned), len(done), missing, min(to_come, default=None))
 
 
-def ends_by(order: Order) -> float:
-    """When a probe that has not answered is given up: its level's probes hold one after another at worst."""
-    return order.scheduled_at + (order.level + 1) * order.hold_s + PATIENCE
-
-
 def read_readings(storage: Storage, experiment: Experiment) -> list[Reading]:
     """What the probes saw so far, in their order. Raises ``Unreadable`` for an object that is no reading."""
     done = done_probes(storage, experiment)
     names = [order.probe for _, order in orders(experiment) if order.probe in done]
-    return read_objects(storage, [keys.reading(experiment.experiment, name) for name in names])
+    found = read_objects(storage, [keys.reading(experiment.experiment, name) for name in names])
+    return enriched(found, experiment, repeats(storage, experiment.experiment))
+
+
+def repeats(storage: Storage, experiment: str) -> Counter[str]:
+    """How often each probe was told again to run after it had answered."""
+    prefix = keys.repeats(experiment)
+    return Counter(key.removeprefix(prefix).partition("/")[0] for key in storage.keys(prefix))
 
 
 def read_objects(storage: Storage, found: Sequence[str]) -> list[Reading]:

@@ -12,17 +12,21 @@ from pipeline import keys
 from pipeline.errors import Misuse
 from pipeline.measure.machine import Machine
 from pipeline.storage.protocol import Storage
-from stages.measure import Order, Reading, children, encode_reading
+from stages.measure import Order, Reading, encode_reading
+from stages.measure_plan import children
 
 
 class Environment:
     """What an environment of a function knows of itself: made once with it, and gone with it.
 
-    ``began`` is when it was made, in seconds of whatever clock the caller has.
+    ``made_at`` is when it was made, in seconds of whatever clock the caller has, and ``init_s`` how long its
+    process had lived then, where the kernel says it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, made_at: float, init_s: float | None = None) -> None:
         self.id = secrets.token_hex(8)
+        self.made_at = made_at
+        self.init_s = init_s
         self.invocations = 0
         self.rested_since: float | None = None
 
@@ -53,14 +57,12 @@ class Outgoing(Protocol):
 class Hands(msgspec.Struct, frozen=True):
     """What a probe works with: a clock and a sleep in seconds, and what it reads, asks, sends and writes.
 
-    ``ask`` gives the address that an echo URL tells, or why there is none. ``lived`` is how long the process
-    has lived, where the kernel says it.
+    ``ask`` gives the address that an echo URL tells, or why there is none.
     """
 
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     read: Callable[[], Machine]
-    lived: Callable[[], float | None]
     ask: Callable[[Order], tuple[str | None, str | None]]
     queue: Outgoing
     storage: Storage
@@ -72,25 +74,23 @@ def probe(
     function: Function,
     hands: Hands,
     *,
+    started: float,
     sent_at: float | None = None,
     receives: int = 1,
 ) -> Reading:
-    """Do as ordered, and write down what was seen unless this very probe was written down before.
+    """Do as ordered, and write down what was seen; of a probe that did so before, only that it ran again.
 
-    Its children are sent first, so that the tree grows while it holds. Raises what queue and storage raise:
-    then nothing was written down, and a repeat is the same probe.
+    Its children are sent first, so that the tree grows while it holds. ``started`` is when the invocation
+    began. Raises what queue and storage raise: then nothing was written down, and a repeat is the same probe.
     """
-    started = hands.clock()
     rested = environment.begin(started)
-    lived = hands.lived() if environment.invocations == 1 else None
     try:
-        below = children(order)
-        if below:
-            hands.queue.send([_body(child, hands.clock()) for child in below])
+        _send_below(order, started, hands)
         address, echo_error = _asked(order, hands)
         machine, error = _read(hands)
         hands.sleep(max(0.0, started + order.hold_s - hands.clock()))
         scheduled = sent_at if sent_at is not None else order.scheduled_at
+        first = environment.invocations == 1
         reading = Reading(
             experiment=order.experiment,
             kind=order.kind,
@@ -107,8 +107,9 @@ def probe(
             finished_at=hands.clock(),
             # Two clocks are never quite the same.
             delay_ms=max(0.0, (started - scheduled) * 1000),
-            init_ms=None if lived is None else lived * 1000,
-            cold=environment.invocations == 1,
+            init_ms=environment.init_s * 1000 if first and environment.init_s is not None else None,
+            idle_ms=max(0.0, started - environment.made_at) * 1000 if first else None,
+            cold=first,
             environment=environment.id,
             invocation=environment.invocations,
             boot_id=machine.boot_id,
@@ -122,10 +123,30 @@ def probe(
             error=error,
             receives=receives,
         )
-        hands.storage.put_new(keys.reading(order.experiment, order.probe), encode_reading(reading))
+        return _written(reading, hands.storage)
     finally:
         environment.end(hands.clock())
-    return reading
+
+
+def _send_below(order: Order, now: float, hands: Hands) -> None:
+    """Send a probe's children, once whoever repeats it, and none when the tree should have ended.
+
+    The claim comes first: a probe that cannot write anything down must not send its children each time that
+    its message comes again, and they theirs. A claim whose children were not sent leaves them missing.
+    """
+    below, claim = children(order), keys.sent(order.experiment, order.probe)
+    if below and now <= order.until and hands.storage.put_new(claim, b"{}"):
+        hands.queue.send([_body(child, hands.clock()) for child in below])
+
+
+def _written(reading: Reading, storage: Storage) -> Reading:
+    """Write it down; where its probe was there already, that it ran again, and then the reading says so."""
+    body = encode_reading(reading)
+    if storage.put_new(keys.reading(reading.experiment, reading.probe), body):
+        return reading
+    by = f"{reading.environment}-{reading.invocation}"
+    storage.put_new(keys.repeat(reading.experiment, reading.probe, by), body)
+    return msgspec.structs.replace(reading, fired=2)
 
 
 UNREAD = Machine("", "", "", "", "", 0, {})

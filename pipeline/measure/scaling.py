@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pipeline.errors import Misuse
-from pipeline.measure.experiments import Stand, write_down
+from pipeline.measure.experiments import Stand, check_quiet, write_down
 from pipeline.measure.probes import Concurrency
 from stages.hosts import place_named
-from stages.measure import MOST_AT_ONCE, MOST_LEVELS, Experiment, root, size_of_tree
+from stages.measure import MOST_AT_ONCE, MOST_LEVELS, Experiment
+from stages.measure_plan import root, size_of_tree
 
 ASKED_ABOVE = 0.1
 """The share of the account's limit above which a tree is begun only when the operator has said so."""
@@ -32,13 +33,14 @@ def start_scaling(
 ) -> Experiment:
     """Write the tree down and send its root.
 
-    ``confirm`` is asked before a tree that takes more than a tenth of the account's limit, and before one
-    that asks somebody's host many times. Raises ``Misuse`` for a tree that is larger than the limits, and
-    where the operator says no.
+    ``confirm`` is asked before a tree that takes more than a tenth of the account's limit, before one that
+    asks somebody's host many times, and while another experiment is under way. Raises ``Misuse`` for a tree
+    that is larger than the limits, and where the operator says no.
     """
     [copy] = stand.probes.copies(1)
     limits = stand.probes.concurrency()
     check_tree(levels, width, limits, most)
+    check_quiet(stand, confirm)
     size = size_of_tree(levels, width)
     host = urlsplit(echo).hostname or ""
     if host and size > MOST_ECHOES and place_named(host) != "machine":

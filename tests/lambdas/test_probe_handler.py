@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import boto3
@@ -18,7 +19,7 @@ from tests.lambdas.kit import BUCKET, Account, Context, Engine
 
 QUEUE = "serpline-probe"
 LIFETIME = Order("lifetime-20270115T080000Z-3f2a", 1_800_000_000.0, slot=4, pause_s=300.0)
-TREE = Order("scaling-20270115T080000Z-3f2a", 1_800_000_000.0, levels=1, width=12)
+TREE = Order("scaling-20270115T080000Z-3f2a", 1_800_000_000.0, levels=1, width=12, until=4e9)
 
 
 class ProbeContext(Context):
@@ -79,6 +80,30 @@ def test_a_message_sends_its_children(probing: Account):
     assert row.delay_ms < 60_000
 
 
+def test_a_probe_begins_with_the_first_line_of_its_function(probing: Account):
+    """Making clients takes longer than all else, and is no part of what Lambda took to start it."""
+    assert probing.drawn(QUEUE) == []
+    handler = ProbeFunction()
+    called = time.time()
+    handler(event(LIFETIME), ProbeContext())
+    took, row = time.time() - called, staged(LIFETIME)
+    assert row.started_at - called < took / 4
+    assert row.idle_ms is not None
+
+
+def test_one_that_fires_twice_is_told_in_the_log(probing: Account, capsys: pytest.CaptureFixture[str]):
+    """With its name; what it saw the first time stays."""
+    assert probing.drawn(QUEUE) == []
+    handler = ProbeFunction()
+    handler(event(LIFETIME), ProbeContext())
+    first = staged(LIFETIME)
+    assert "told again" not in capsys.readouterr().err
+    assert handler(event(LIFETIME), ProbeContext())["fired"] == 2
+    said = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "told again" in line]
+    assert [(line["probe"], line["level"]) for line in said] == [(LIFETIME.probe, "warning")]
+    assert staged(LIFETIME) == first
+
+
 def test_a_message_that_is_no_order_comes_again_alone(probing: Account):
     """It ends among the dead after its deliveries; its neighbour is done."""
     good = msgspec.json.encode(msgspec.structs.replace(TREE, width=0, levels=0))
@@ -90,12 +115,13 @@ def test_a_message_that_is_no_order_comes_again_alone(probing: Account):
 
 
 def test_what_cannot_be_sent_comes_again(probing: Account):
-    """A queue that is gone: the message is reported, and nothing is written that would hide it."""
+    """A queue that is gone: the message is reported, and no reading is written that would hide it."""
     given = probing.event(QUEUE, msgspec.json.encode(TREE))
     probing.sqs.delete_queue(QueueUrl=probing.url(QUEUE))
     answer = ProbeFunction()(given, ProbeContext())
     assert len(answer["batchItemFailures"]) == 1
-    assert not list(S3Storage(boto3.client("s3"), BUCKET).keys(keys.MEASUREMENTS))
+    written = list(S3Storage(boto3.client("s3"), BUCKET).keys(keys.MEASUREMENTS))
+    assert written == [keys.sent(TREE.experiment, TREE.probe)]
 
 
 @pytest.mark.parametrize(

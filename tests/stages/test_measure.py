@@ -14,19 +14,17 @@ from hypothesis import strategies as st
 
 from stages.measure import (
     LONGEST_LEAD,
+    PATIENCE,
     Experiment,
     Order,
     Reading,
-    children,
     decode_order,
     decode_reading,
     encode_reading,
-    orders,
-    root,
     seconds_of,
-    size_of_tree,
     tree_of,
 )
+from stages.measure_plan import children, enriched, orders, root, size_of_tree
 from stages.measurements import measured, measurement_table
 from stages.tables import MEASUREMENTS
 from tests.stages.measured import reading
@@ -131,6 +129,24 @@ def test_a_tree_is_what_its_probes_send(levels: int, width: int):
     assert {order.echo for order in planned} == {experiment.echo}
     for level in range(1, levels + 1):
         assert sorted(order.slot for order in planned if order.level == level) == list(range(width))
+
+
+def test_a_tree_grows_no_more_when_it_should_have_ended():
+    """Each of its messages says until when: its levels' holds one after another, and some patience."""
+    planned = [order for _, order in orders(scaling(3, 2))]
+    assert {order.until for order in planned} == {NOW + 4 * 5.0 + PATIENCE}
+
+
+def test_a_row_says_what_its_experiment_was():
+    """Planned probes, tree, hold and limit, so that two dates can be compared; and how often it fired."""
+    experiment = msgspec.structs.replace(scaling(2, 3), limit=1000)
+    rows = enriched([reading(1, probe="a"), reading(2, probe="b")], experiment, {"b": 2})
+    assert [(row.planned, row.tree, row.hold_s, row.account_limit, row.fired) for row in rows] == [
+        (7, "2x3", 5.0, 1000, 1),
+        (7, "2x3", 5.0, 1000, 3),
+    ]
+    [row] = enriched([reading(1)], lifetime(pauses=(60.0,)), {})
+    assert (row.planned, row.tree, row.account_limit) == (2, None, None)
 
 
 @pytest.mark.parametrize(

@@ -82,11 +82,12 @@ class FakeLambda:
 
 
 class FakeScheduler:
-    """Schedules by name, two a page; ``failing`` answers instead where it raises."""
+    """Schedules by name, two a page; ``failing`` and ``keeping`` answer instead where they raise."""
 
     def __init__(self) -> None:
         self.schedules: dict[str, dict[str, Any]] = {}
         self.failing: Callable[[str], None] = lambda _name: None
+        self.keeping: Callable[[str], None] = lambda _name: None
         self.groups = {"serpline-measure"}
 
     def create_schedule(self, **given: Any) -> None:
@@ -106,6 +107,7 @@ class FakeScheduler:
         return page | ({"NextToken": str(at + 2)} if names[at + 2 :] else {})
 
     def delete_schedule(self, Name: str, GroupName: str) -> None:  # noqa: N803, ARG002
+        self.keeping(Name)
         if Name not in self.schedules:
             raise refused("ResourceNotFoundException")
         del self.schedules[Name]
@@ -128,12 +130,13 @@ class World:
 
     def __init__(self, folder: Path, *, copies: int = 1) -> None:
         self.clock = Clock()
+        self.folder = folder
         self.storage = FolderStorage(folder)
         self.lambda_ = FakeLambda(copies)
         self.scheduler = FakeScheduler()
         self.broker = MemoryBroker(max_receives=5)
         self.queue = self.broker.queue(keys.probe_queue(NAME))
-        self.environments = {function: Environment() for function in self.lambda_.memory}
+        self.environments = {function: Environment(self.clock(), 0.25) for function in self.lambda_.memory}
         self.lambda_.answer = self.probed
         self.stand = Stand(
             name=NAME,
@@ -156,7 +159,6 @@ class World:
             "clock": self.clock,
             "sleep": self.sleep,
             "read": lambda: MACHINE,
-            "lived": lambda: 0.25,
             "ask": lambda _order: ("192.0.2.1", None),
             "queue": self.queue,
             "storage": self.storage,
@@ -165,8 +167,9 @@ class World:
 
     def probed(self, function: str, order: Order, **came: Any) -> Reading:
         """What a function does with an order."""
+        given = {"started": self.clock(), **came}
         memory = self.lambda_.memory[function]
-        return probe(order, self.environments[function], Function(function, memory), self.hands(), **came)
+        return probe(order, self.environments[function], Function(function, memory), self.hands(), **given)
 
     def drained(self) -> int:
         """Do every order in the queue, as its mapping would; gives how many they were."""

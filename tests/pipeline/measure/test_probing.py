@@ -9,16 +9,25 @@ import pytest
 
 from pipeline import keys
 from pipeline.errors import Misuse, QueueUnavailable
-from pipeline.measure.probing import Environment, Function, probe, read_order
+from pipeline.measure.experiments import repeats
+from pipeline.measure.probing import Environment, Function, Hands, probe, read_order
 from stages.measure import Order, Reading, decode_reading
 from tests.pipeline.measure.kit import FUNCTION, World
 
 LIFETIME = Order("lifetime-20270115T080000Z-3f2a", 1_800_000_000.0, slot=4, pause_s=300.0)
-TREE = Order("scaling-20270115T080000Z-3f2a", 1_800_000_000.0, hold_s=5.0, levels=2, width=25)
+TREE = Order(
+    "scaling-20270115T080000Z-3f2a", 1_800_000_000.0, hold_s=5.0, levels=2, width=25, until=1_800_000_300.0
+)
 
 
 def staged(world: World, order: Order) -> Reading:
     return decode_reading(world.storage.get(keys.reading(order.experiment, order.probe)))
+
+
+def run(order: Order, hands: Hands) -> Reading:
+    """The first invocation of an environment."""
+    now = hands.clock()
+    return probe(order, Environment(now), Function(FUNCTION, 512), hands, started=now)
 
 
 def test_a_probe_writes_down_what_it_saw(world: World):
@@ -38,16 +47,35 @@ def test_the_second_time_an_environment_knows_how_long_it_rested(world: World):
     world.clock.now += 300
     row = world.probed(FUNCTION, msgspec.structs.replace(LIFETIME, slot=5))
     assert (row.rest_s, row.cold, row.invocation, row.init_ms) == (300.0, False, 2, None)
+    assert row.idle_ms is None
     assert row.environment == world.environments[FUNCTION].id
-    assert Environment().id != Environment().id
+    assert Environment(0.0).id != Environment(0.0).id
+
+
+def test_initialising_is_not_waiting_to_be_used(world: World):
+    """Lambda may initialise an environment long before its first invocation: the two are told apart."""
+    world.clock.now += 180
+    row = world.probed(FUNCTION, LIFETIME)
+    assert (row.init_ms, row.idle_ms) == (250.0, 180_000.0)
+
+
+def test_a_probe_began_when_its_invocation_did(world: World):
+    """What the function does before it is asked to look around is no part of the delay."""
+    began = world.clock()
+    world.clock.now += 2
+    row = world.probed(FUNCTION, LIFETIME, started=began)
+    assert (row.started_at, row.delay_ms) == (began, 0.0)
 
 
 def test_what_fires_twice_is_written_once(world: World):
     """The first one counts: a repeat would tell of another pause."""
     first = world.probed(FUNCTION, LIFETIME)
-    world.clock.now += 60
-    world.probed(FUNCTION, LIFETIME)
+    assert first.fired == 1
+    for _ in range(2):
+        world.clock.now += 60
+        assert world.probed(FUNCTION, LIFETIME).fired == 2
     assert staged(world, LIFETIME) == first
+    assert repeats(world.storage, LIFETIME.experiment) == {LIFETIME.probe: 2}
 
 
 def test_a_root_sends_its_level_and_holds(world: World):
@@ -74,17 +102,34 @@ def test_a_clock_that_goes_behind_makes_no_delay_below_nothing(world: World):
     assert world.probed(FUNCTION, TREE, sent_at=world.clock.now + 9).delay_ms == 0.0
 
 
-def test_a_probe_that_cannot_send_writes_nothing(world: World):
-    """Its message comes again and does it all; a row without its children would hide that they are lost."""
+def test_children_are_sent_once_whoever_repeats_their_parent(world: World):
+    """A message that comes twice makes no second subtree."""
+    for _ in range(3):
+        world.probed(FUNCTION, TREE)
+    assert world.queue.depth().waiting == 25
+
+
+def test_nothing_is_sent_when_the_tree_should_have_ended(world: World):
+    """A message that comes again much later: its probe looks around, and that is all."""
+    world.clock.now = TREE.until + 1
+    world.probed(FUNCTION, TREE)
+    assert world.queue.depth().waiting == 0
+    assert staged(world, TREE).level == 0
+
+
+def test_a_probe_that_cannot_send_is_tried_again_without_what_is_below_it(world: World):
+    """Whether anything was sent is not known: sent again it could be twice, so what is below is missing."""
 
     class Away:
         def send(self, _bodies: Any) -> None:
             raise QueueUnavailable("away")
 
-    hands = world.hands(queue=Away())
     with pytest.raises(QueueUnavailable):
-        probe(TREE, Environment(), Function(FUNCTION, 512), hands)
+        run(TREE, world.hands(queue=Away()))
     assert world.storage.find(keys.reading(TREE.experiment, TREE.probe)) is None
+    world.probed(FUNCTION, TREE)
+    assert staged(world, TREE).level == 0
+    assert world.queue.depth().waiting == 0
 
 
 def test_an_echo_is_asked_only_where_one_is_named(world: World):
@@ -101,7 +146,7 @@ def test_what_cannot_be_read_or_asked_is_in_the_row(world: World):
 
     order = msgspec.structs.replace(LIFETIME, echo="http://127.0.0.1/echo")
     hands = world.hands(read=broken, ask=broken)
-    row = probe(order, Environment(), Function(FUNCTION, 512), hands)
+    row = run(order, hands)
     assert row.error == "the machine could not be read: ValueError: no such machine"
     assert row.echo_error == "the echo URL could not be asked: ValueError: no such machine"
     assert (row.boot_id, row.cpu_count, row.invocation) == ("", 0, 1)

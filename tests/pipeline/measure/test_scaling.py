@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline import keys
-from pipeline.errors import Misuse
+from pipeline.bootstrap import MAX_RECEIVES
+from pipeline.errors import Misuse, StorageUnavailable
 from pipeline.measure.experiments import experiment_names, progress, read_readings
 from pipeline.measure.probes import Concurrency
+from pipeline.measure.probing import Environment, Function, probe
 from pipeline.measure.scaling import check_tree, start_scaling
-from stages.measure import size_of_tree
-from tests.pipeline.measure.kit import World
+from pipeline.storage.folder import FolderStorage
+from stages.measure import Order
+from stages.measure_plan import size_of_tree
+from tests.pipeline.measure.kit import FUNCTION, World
 
 
 def no(_what: str) -> bool:
@@ -36,8 +42,43 @@ def test_a_tree_whose_messages_come_twice_has_each_probe_once(world: World):
     [root] = world.queue.receive(1, wait=0)
     world.queue.ack(root)
     world.queue.send([root.body, root.body])
-    assert world.drained() > size_of_tree(2, 3)
-    assert len(read_readings(world.storage, experiment)) == 7
+    assert world.drained() == size_of_tree(2, 3) + 1
+    rows = read_readings(world.storage, experiment)
+    assert len(rows) == 7
+    assert {row.probe: row.fired for row in rows if row.fired > 1} == {f"{experiment.experiment}-0-0": 2}
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+def test_a_tree_whose_probes_cannot_write_is_no_larger(world: World, levels: int):
+    """Every message comes five times, since no reading can be written: each still sends its children once."""
+    start_scaling(world.stand, levels, 2, confirm=no)
+    invocations = drained_in_vain(world, lambda key: "/sent/" not in key)
+    assert invocations == MAX_RECEIVES * size_of_tree(levels, 2)
+
+
+def test_a_tree_that_can_write_nothing_does_not_grow(world: World):
+    """Not even the claim: the root comes five times and ends among the dead."""
+    start_scaling(world.stand, 4, 100, confirm=lambda _what: True)
+    assert drained_in_vain(world, lambda _key: True) == MAX_RECEIVES
+
+
+def drained_in_vain(world: World, failing: Callable[[str], bool]) -> int:
+    """Let the queue run against a storage that takes nothing under some keys; gives the invocations."""
+
+    class Full(FolderStorage):
+        def put_new(self, key: str, body: bytes) -> bool:
+            if failing(key):
+                raise StorageUnavailable("full")
+            return super().put_new(key, body)
+
+    count, hands = 0, world.hands(storage=Full(world.folder))
+    while received := world.queue.receive(1, wait=0):
+        order, now = msgspec.json.decode(received[0].body, type=Order), world.clock()
+        with pytest.raises(StorageUnavailable):
+            probe(order, Environment(now), Function(FUNCTION, 512), hands, started=now)
+        world.queue.release(received[0])
+        count += 1
+    return count
 
 
 def test_above_a_tenth_of_the_account_it_is_asked_first(world: World):
@@ -52,7 +93,7 @@ def test_above_a_tenth_of_the_account_it_is_asked_first(world: World):
     with pytest.raises(Misuse, match=r"11% of the 1,000 invocations at once .* --yes starts it"):
         start_scaling(world.stand, 1, 110, confirm=no)
     assert len(experiment_names(world.storage)) == 1
-    assert world.queue.depth().waiting == 1
+    assert world.drained() == 100
     start_scaling(world.stand, 1, 110, confirm=yes)
     assert asked == [
         "the tree runs up to 111 probes at once, 11% of the 1,000 invocations at once that the account has"
@@ -68,12 +109,14 @@ def test_somebodys_echo_is_not_asked_hundreds_of_times_unasked(world: World):
         return len(asked) > 1
 
     start_scaling(world.stand, 1, 80, confirm=no, echo="http://127.0.0.1/echo")
+    assert world.drained() == 81
     start_scaling(world.stand, 1, 19, confirm=no, echo="https://echo.example.org/")
+    assert world.drained() == 20
     with pytest.raises(Misuse, match=r"echo.example.org would be asked 81 times within seconds; --yes"):
         start_scaling(world.stand, 1, 80, confirm=answer, echo="https://echo.example.org/")
-    assert world.queue.depth().waiting == 2
+    assert world.queue.depth().waiting == 0
     start_scaling(world.stand, 1, 80, confirm=answer, echo="https://echo.example.org/")
-    assert world.queue.depth().waiting == 3
+    assert world.queue.depth().waiting == 1
     assert (
         asked == ["echo.example.org would be asked 81 times within seconds; is it yours, or may it be?"] * 2
     )
