@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli import measure_report
+from pipeline.cli import measure_clean, measure_report
+from pipeline.cli.measure_stand import confirming, stand_of
 from pipeline.cli.measure_words import count, hold, memories, pauses, told
-from pipeline.cli.place import add_lake, lake_of, on_aws
-from pipeline.errors import Misuse
+from pipeline.cli.place import add_lake
 from pipeline.settings import Settings
 from stages.measure import Experiment, tree_of
 
@@ -38,7 +36,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     _add_lifetime(kinds, common)
     _add_scaling(kinds, common)
     measure_report.add(kinds, common)
-    _add_clean(kinds, common)
+    measure_clean.add(kinds, common)
 
 
 def _add_environment(kinds: Any, common: argparse.ArgumentParser) -> None:
@@ -94,22 +92,8 @@ def _add_scaling(kinds: Any, common: argparse.ArgumentParser) -> None:
         "--hold", metavar="5s", type=told(hold), default=5.0, help="how long each probe stays (default 5s)"
     )
     parser.add_argument("--max", metavar="N", type=told(count), help="never more than so many at once")
-    parser.add_argument("--yes", action="store_true", help="start also above a tenth of the account's limit")
     _add_shared(parser, copies=False)
     parser.set_defaults(command=measure_scaling)
-
-
-def _add_clean(kinds: Any, common: argparse.ArgumentParser) -> None:
-    parser = kinds.add_parser(
-        "clean",
-        parents=[common],
-        help="remove what experiments left: schedules, messages, objects; rows are kept",
-        description="What probes have answered goes into the table first. An experiment that runs is ended.",
-    )
-    parser.add_argument("experiment", metavar="EXPERIMENT", nargs="?", default="", help="only this one")
-    parser.add_argument("--yes", action="store_true", help="end also what still runs")
-    add_lake(parser)
-    parser.set_defaults(command=measure_clean)
 
 
 def _add_shared(parser: argparse.ArgumentParser, *, copies: bool = True) -> None:
@@ -117,6 +101,7 @@ def _add_shared(parser: argparse.ArgumentParser, *, copies: bool = True) -> None
         parser.add_argument(
             "--copies", metavar="N", type=told(count), default=1, help="use so many copies in turn"
         )
+    parser.add_argument("--yes", action="store_true", help="start without asking, whatever else is under way")
     parser.add_argument("--echo", metavar="URL", default="", help="a page that tells its caller's address")
     add_lake(parser)
 
@@ -126,8 +111,14 @@ def measure_environment(arguments: argparse.Namespace, settings: Settings) -> in
     from pipeline.cli.measure_screen import show_environment  # noqa: PLC0415
     from pipeline.measure.environment import look_around, start_environment  # noqa: PLC0415
 
-    stand, tables = _stand(arguments, settings)
-    experiment = start_environment(stand, arguments.memory, copies=arguments.copies, echo=arguments.echo)
+    stand, tables = stand_of(arguments, settings)
+    experiment = start_environment(
+        stand,
+        arguments.memory,
+        copies=arguments.copies,
+        echo=arguments.echo,
+        confirm=confirming(arguments),
+    )
     # Closed at once when somebody interrupts: then functions get their own memory back.
     with closing(look_around(stand, experiment)) as seen:
         died = show_environment(seen)
@@ -140,9 +131,15 @@ def measure_lifetime(arguments: argparse.Namespace, settings: Settings) -> int:
     from pipeline.measure.experiments import find_experiment, read_readings  # noqa: PLC0415
     from pipeline.measure.lifetime import start_lifetime  # noqa: PLC0415
 
-    stand, tables = _stand(arguments, settings)
+    stand, tables = stand_of(arguments, settings)
     if arguments.resume is None:
-        started = start_lifetime(stand, arguments.intervals, copies=arguments.copies, echo=arguments.echo)
+        started = start_lifetime(
+            stand,
+            arguments.intervals,
+            copies=arguments.copies,
+            echo=arguments.echo,
+            confirm=confirming(arguments),
+        )
         _show_progress(stand, started)
         print(f"`serpline measure lifetime --resume {started.experiment}` shows how far it is")
         return 0
@@ -157,7 +154,7 @@ def measure_scaling(arguments: argparse.Namespace, settings: Settings) -> int:
     from pipeline.measure.experiments import find_experiment, read_readings  # noqa: PLC0415
     from pipeline.measure.scaling import start_scaling  # noqa: PLC0415
 
-    stand, tables = _stand(arguments, settings)
+    stand, tables = stand_of(arguments, settings)
     if arguments.resume is None:
         levels, width = arguments.tree
         experiment = start_scaling(
@@ -167,7 +164,7 @@ def measure_scaling(arguments: argparse.Namespace, settings: Settings) -> int:
             hold_s=arguments.hold,
             most=arguments.max,
             echo=arguments.echo,
-            confirm=lambda what: arguments.yes or _agreed(what),
+            confirm=confirming(arguments),
         )
         print(f"experiment {experiment.experiment} is started", file=sys.stderr)
         _await(stand, experiment)
@@ -175,48 +172,6 @@ def measure_scaling(arguments: argparse.Namespace, settings: Settings) -> int:
         experiment = find_experiment(stand.storage, arguments.resume, "scaling")
     show_scaling(experiment, read_readings(stand.storage, experiment))
     return _collected(stand, tables(), experiment)
-
-
-def measure_clean(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Take away what experiments left."""
-    from pipeline.cli.screen import counted  # noqa: PLC0415
-    from pipeline.measure.clean import clean, left_behind  # noqa: PLC0415
-
-    stand, tables = _stand(arguments, settings)
-    _, schedules = left_behind(stand, arguments.experiment)
-    if schedules and not arguments.yes and not _agreed(f"{counted(len(schedules), 'probe')} would never run"):
-        raise Misuse(f"nothing removed: {counted(len(schedules), 'probe')} are to come; --yes ends them")
-    done = clean(stand, tables(), arguments.experiment)
-    print(
-        f"{counted(done.rows, 'row')} saved; removed {counted(done.schedules, 'schedule')}, "
-        f"{counted(done.messages, 'message')}, {counted(done.objects, 'object')}"
-    )
-    if done.resized:
-        print(f"{counted(done.resized, 'function')} had another memory than before and has its own again")
-    if done.running:
-        print(f"{counted(done.running, 'message')} in the hands of probes: run it again in a minute")
-    return 0
-
-
-def _stand(arguments: argparse.Namespace, settings: Settings) -> tuple[Stand, Callable[[], Tables]]:
-    """What experiments are made with, and the tables; ``Misuse`` for a folder and for a wrong echo."""
-    lake = lake_of(arguments, settings)
-    if not on_aws(lake):
-        raise Misuse(f"{lake} is a folder; functions are measured on AWS: name it with --lake s3://BUCKET")
-    from pipeline.bootstrap_measure import open_stand  # noqa: PLC0415
-    from pipeline.cli.place import open_tables  # noqa: PLC0415
-
-    echo = getattr(arguments, "echo", "")
-    place, stand = open_stand(settings, lake=lake, by=_user(), echo=echo)
-    return stand, lambda: open_tables(place)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError):
-        # A container's user may have no name.
-        return ""
 
 
 def _collected(stand: Stand, tables: Tables, experiment: Experiment) -> int:
@@ -250,10 +205,3 @@ def _await(stand: Stand, experiment: Experiment) -> None:
         if seen.over:
             return
         stand.sleep(LOOK)
-
-
-def _agreed(what: str) -> bool:
-    if not sys.stdin.isatty():
-        return False
-    print(f"{what}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

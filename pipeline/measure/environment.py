@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import msgspec
 
-from pipeline.measure.experiments import Stand, write_down
+from pipeline.measure.experiments import Stand, check_quiet, refuse, write_down
 from pipeline.measure.probes import Copy, ProbeDied
-from stages.measure import Experiment, Order, Reading, orders
+from stages.measure import Experiment, Order, Reading
+from stages.measure_plan import orders
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -21,10 +22,19 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 def start_environment(
-    stand: Stand, memories: Sequence[int] = (), *, copies: int = 1, echo: str = ""
+    stand: Stand,
+    memories: Sequence[int] = (),
+    *,
+    copies: int = 1,
+    echo: str = "",
+    confirm: Callable[[str], bool] = refuse,
 ) -> Experiment:
-    """Write it down. Raises ``Misuse`` where the functions are not deployed."""
+    """Write it down; ``confirm`` is asked while another is under way, since new sizes end all environments.
+
+    Raises ``Misuse`` after a no, and where the functions are not deployed.
+    """
     found = stand.probes.copies(copies)
+    check_quiet(stand, confirm)
     return write_down(
         stand,
         "environment",

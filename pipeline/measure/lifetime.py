@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline import keys
-from pipeline.errors import Misuse, PipelineError
-from pipeline.measure.experiments import Stand, write_down
+from pipeline.errors import Misuse, PipelineError, Unavailable
+from pipeline.measure.experiments import Stand, check_quiet, refuse, write_down
 from pipeline.measure.probes import Copy
-from stages.measure import MOST_SCHEDULES, Experiment, orders
+from stages.measure import LONGEST_LIFETIME, MOST_SCHEDULES, Experiment
+from stages.measure_plan import orders
 
 
 def start_lifetime(
-    stand: Stand, pauses: Sequence[float], *, copies: int = 1, echo: str = "", hold_s: float = 0.0
+    stand: Stand,
+    pauses: Sequence[float],
+    *,
+    copies: int = 1,
+    echo: str = "",
+    hold_s: float = 0.0,
+    confirm: Callable[[str], bool] = refuse,
 ) -> Experiment:
     """Write it down and schedule every probe of it; nothing of this machine is needed afterwards.
 
-    Where a schedule cannot be made, those that were made are taken back before the error leaves.
-    Raises ``Misuse`` for too many probes, and where functions or group are not deployed.
+    ``confirm`` is asked while another is under way. Where a schedule cannot be made, those that were made are
+    taken back before the error leaves. Raises ``Misuse`` after a no, for too many probes and too long pauses,
+    and where functions or group are not deployed.
     """
     if not pauses or min(pauses) <= 0:
         raise Misuse("--intervals takes pauses longer than nothing, as in 5m,10m,15m")
@@ -27,7 +35,11 @@ def start_lifetime(
             f"{copies} copies and {len(pauses)} pauses are {planned:,} probes, "
             f"and {MOST_SCHEDULES:,} is the most"
         )
+    if sum(pauses) > LONGEST_LIFETIME:
+        days = LONGEST_LIFETIME / 86_400
+        raise Misuse(f"the pauses are {days:.0f} days together at most: ask for fewer or shorter ones")
     found = stand.probes.copies(copies)
+    check_quiet(stand, confirm)
     experiment = write_down(
         stand,
         "lifetime",
@@ -38,8 +50,12 @@ def start_lifetime(
     )
     try:
         _schedule(stand, experiment, found)
-    except (PipelineError, KeyboardInterrupt):
-        give_up(stand, experiment)
+    except BaseException as error:
+        if left := give_up(stand, experiment):
+            raise Unavailable(
+                f"not started ({error or type(error).__name__}), and {left} schedules of "
+                f"{experiment.experiment} may be left: `serpline measure clean {experiment.experiment}`"
+            ) from error
         raise
     return experiment
 
@@ -50,14 +66,21 @@ def _schedule(stand: Stand, experiment: Experiment, copies: Sequence[Copy]) -> N
         stand.schedules.add(order, arns[function], role_arn(arns[function], stand.name))
 
 
-def give_up(stand: Stand, experiment: Experiment) -> None:
-    """Without its schedules and its description.
+def give_up(stand: Stand, experiment: Experiment) -> int:
+    """Without its schedules and its description; gives how many schedules may be left.
 
-    Every schedule that was planned is asked away: one whose answer was lost is in no list yet.
+    Every schedule that was planned is asked away: one whose answer was lost is in no list yet. With any left
+    the description stays, so that they can be cleaned away by its name.
     """
+    left = 0
     for _, order in orders(experiment):
-        stand.schedules.remove(order.probe)
-    stand.storage.delete(keys.experiment(experiment.experiment))
+        try:
+            stand.schedules.remove(order.probe)
+        except PipelineError:
+            left += 1
+    if not left:
+        stand.storage.delete(keys.experiment(experiment.experiment))
+    return left
 
 
 def role_arn(function_arn: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -11,18 +12,20 @@ from pipeline import keys
 from pipeline.catalog import Tables
 from pipeline.errors import Misuse, Unreadable
 from pipeline.iceberg import open_folder_catalog
+from pipeline.measure.environment import start_environment
 from pipeline.measure.experiments import (
-    PATIENCE,
     collect,
     experiment_names,
     find_experiment,
     new_name,
     progress,
     read_readings,
+    refuse,
     write_down,
 )
 from pipeline.measure.lifetime import start_lifetime
-from stages.measure import LONGEST_LEAD
+from pipeline.measure.scaling import start_scaling
+from stages.measure import LONGEST_LEAD, PATIENCE, Experiment
 from tests.pipeline.measure.kit import FUNCTION, Rows, World
 from tests.stages.measured import reading
 
@@ -34,6 +37,33 @@ def begun(world: World, kind: str = "lifetime") -> str:
     return write_down(
         world.stand, kind, functions=(FUNCTION,), memory_before={FUNCTION: 512}, **fields
     ).experiment  # type: ignore[arg-type]
+
+
+STARTS: dict[str, Callable[..., Experiment]] = {
+    "environment": lambda stand, **ask: start_environment(stand, (128,), **ask),
+    "lifetime": lambda stand, **ask: start_lifetime(stand, (300.0,), **ask),
+    "scaling": lambda stand, **ask: start_scaling(stand, 1, 2, **ask),
+}
+
+
+@pytest.mark.parametrize("kind", STARTS)
+@pytest.mark.parametrize("other", ["lifetime", "scaling"])
+def test_while_another_is_under_way_it_is_asked_first(world: World, kind: str, other: str):
+    """They share the functions: a tree leaves warm environments, a new size ends those that rest."""
+    STARTS[other](world.stand, confirm=refuse)
+    world.clock.now += 1
+    asked: list[str] = []
+
+    def answer(what: str) -> bool:
+        asked.append(what)
+        return len(asked) > 1
+
+    counts = "2 by schedule, 0 in the queue" if other == "lifetime" else "0 by schedule, 1 in the queue"
+    with pytest.raises(Misuse, match=f"not started: probes of another experiment are to come: {counts}"):
+        STARTS[kind](world.stand, confirm=answer)
+    assert len(experiment_names(world.storage)) == 1
+    STARTS[kind](world.stand, confirm=answer)
+    assert len(experiment_names(world.storage)) == 2
 
 
 def test_a_name_says_kind_and_moment(world: World):

@@ -10,10 +10,11 @@ import pytest
 
 from pipeline import keys
 from pipeline.errors import Misuse, Unavailable
+from pipeline.measure.clean import clean
 from pipeline.measure.experiments import experiment_names, read_readings
 from pipeline.measure.lifetime import role_arn, start_lifetime
 from stages.measure import Order
-from tests.pipeline.measure.kit import REGION, World, refused
+from tests.pipeline.measure.kit import REGION, Rows, World, refused
 
 
 def test_every_probe_is_scheduled_at_the_beginning(tmp_path: Path):
@@ -69,6 +70,46 @@ def test_a_start_that_fails_takes_its_schedules_back(world: World):
     assert not experiment_names(world.storage)
 
 
+@pytest.mark.parametrize(
+    "error", [ValueError("year 116063 is out of range"), KeyboardInterrupt(), SystemExit(143)]
+)
+def test_whatever_ends_a_start_takes_its_schedules_back(world: World, error: BaseException):
+    """A defect, a key pressed, a signal: nothing fires for what nobody was told of."""
+
+    def failing(name: str) -> None:
+        if name.endswith("-0-1"):
+            raise error
+
+    world.scheduler.failing = failing
+    with pytest.raises(type(error)):
+        start_lifetime(world.stand, (300.0, 600.0))
+    assert not world.scheduler.schedules
+    assert not experiment_names(world.storage)
+
+
+def test_schedules_that_cannot_be_taken_back_are_told(world: World):
+    """One that stays keeps none of the others; how many and how they are cleaned away is in the sentence."""
+
+    def failing(name: str) -> None:
+        if name.endswith("-0-3"):
+            raise refused("AccessDeniedException")
+
+    def keeping(name: str) -> None:
+        if name.endswith("-0-0"):
+            raise refused("ThrottlingException")
+
+    world.scheduler.failing, world.scheduler.keeping = failing, keeping
+    with pytest.raises(
+        Unavailable, match=r"and 1 schedules of (\S+) may be left: `serpline measure clean \1`"
+    ):
+        start_lifetime(world.stand, (300.0, 600.0, 900.0))
+    [left] = world.scheduler.schedules
+    assert left.endswith("-0-0")
+    world.scheduler.keeping = lambda _name: None
+    clean(world.stand, Rows(), left.removesuffix("-0-0"))
+    assert not world.scheduler.schedules
+
+
 def test_without_measuring_switched_on_it_says_how(world: World):
     """The group, or the functions, are missing: the variable and the command are named."""
     with pytest.raises(Misuse, match=r"1 of 3 probe functions are deployed: .*measure_copies = 3"):
@@ -84,6 +125,16 @@ def test_a_pause_is_longer_than_nothing(world: World, pauses: tuple[float, ...])
     """And there is one at least."""
     with pytest.raises(Misuse, match="--intervals takes pauses longer than nothing"):
         start_lifetime(world.stand, pauses)
+
+
+@pytest.mark.parametrize("pauses", [(300.0, 3.6e12), (300.0, float("inf")), (86_400.0,) * 8])
+def test_a_week_is_the_longest(world: World, pauses: tuple[float, ...]):
+    """Refused before anything is made, however long it is."""
+    with pytest.raises(Misuse, match="the pauses are 7 days together at most"):
+        start_lifetime(world.stand, pauses)
+    assert not world.scheduler.schedules
+    assert not experiment_names(world.storage)
+    start_lifetime(world.stand, (86_400.0,) * 7)
 
 
 def test_a_thousand_probes_is_the_most(world: World):

@@ -83,7 +83,7 @@ def test_progress_names_the_missing(world: World):
     assert lines[0].endswith("0 of 9 probes answered")
     assert lines[1].startswith("no answer from 9 probes, which died or never began: scaling-")
     assert lines[1].endswith(" and 4 more")
-    lifetime = start_lifetime(world.stand, (300.0,))
+    lifetime = start_lifetime(world.stand, (300.0,), confirm=lambda _what: True)
     seen = progress(world.storage, lifetime, world.clock())
     assert "the next is due at 2027-01-15 08:01:00 UTC, in 1 min" in list(
         progress_lines(lifetime, seen, world.clock())
