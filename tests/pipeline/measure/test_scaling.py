@@ -90,10 +90,11 @@ def test_above_a_tenth_of_the_account_it_is_asked_first(world: World):
         return True
 
     start_scaling(world.stand, 1, 99, confirm=no)
+    assert world.drained() == 100
     with pytest.raises(Misuse, match=r"11% of the 1,000 invocations at once .* --yes starts it"):
         start_scaling(world.stand, 1, 110, confirm=no)
     assert len(experiment_names(world.storage)) == 1
-    assert world.drained() == 100
+    assert world.queue.depth().waiting == 0
     start_scaling(world.stand, 1, 110, confirm=yes)
     assert asked == [
         "the tree runs up to 111 probes at once, 11% of the 1,000 invocations at once that the account has"
