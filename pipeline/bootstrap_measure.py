@@ -7,7 +7,7 @@ import time
 from pipeline import keys
 from pipeline.bootstrap import MAX_RECEIVES, Place
 from pipeline.bootstrap_aws import AwsClients, aws_clients, open_aws_place
-from pipeline.measure.address import check_echo
+from pipeline.measure.address import check_echo, is_local
 from pipeline.measure.experiments import Stand
 from pipeline.measure.probes import Probes
 from pipeline.measure.schedules import Schedules
@@ -23,7 +23,8 @@ def open_stand(
     # Sources are only read to be kept away from.
     place = open_aws_place(settings, lake=lake, clients=aws, with_sources=bool(echo))
     if echo:
-        check_echo(echo, settings.contact, place.sources)
+        local = is_local(aws.lambda_.meta.endpoint_url)
+        check_echo(echo, settings.contact, place.sources, local=local)
     name = settings.name
     stand = Stand(
         name=name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -89,19 +90,24 @@ def _open() -> tuple[Opened, Hands]:
         clock=place.clock,
         sleep=time.sleep,
         read=read_machine,
-        ask=_ask,
+        ask=partial(ask, endpoint=opened.clients.sqs.meta.endpoint_url),
         queue=queue,
         storage=place.storage,
     )
     return opened, hands
 
 
-def _ask(order: Order) -> tuple[str | None, str | None]:
-    """Ask with a connection of its own: the address of one that was kept would be an old one."""
+def ask(order: Order, endpoint: str) -> tuple[str | None, str | None]:
+    """Ask with a connection of its own: the address of one that was kept would be an old one.
+
+    Raises ``Misuse`` for a URL that is no echo: an order may come from elsewhere than ``serpline measure``.
+    """
     # Only where an echo is asked: the client takes longer to import than all the rest of a probe.
     from pipeline.http_client import AiohttpClient  # noqa: PLC0415
-    from pipeline.measure.address import ask_echo  # noqa: PLC0415
+    from pipeline.measure.address import ask_echo, check_echo_url, is_local  # noqa: PLC0415
     from pipeline.source_files import user_agent  # noqa: PLC0415
+
+    check_echo_url(order.echo, local=is_local(endpoint))
 
     async def asked() -> tuple[str | None, str | None]:
         client = AiohttpClient()

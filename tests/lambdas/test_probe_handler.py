@@ -12,10 +12,10 @@ import pytest
 
 from pipeline import keys
 from pipeline.errors import Misuse
-from pipeline.functions.probe import ProbeFunction
+from pipeline.functions.probe import ProbeFunction, ask
 from pipeline.storage.s3 import S3Storage
 from stages.measure import Order, Reading, decode_reading
-from tests.lambdas.kit import BUCKET, Account, Context, Engine
+from tests.lambdas.kit import BUCKET, Account, Context
 
 QUEUE = "serpline-probe"
 LIFETIME = Order("lifetime-20270115T080000Z-3f2a", 1_800_000_000.0, slot=4, pause_s=300.0)
@@ -134,13 +134,26 @@ def test_any_other_event_is_refused(probing: Account, said: Any):
         ProbeFunction()(said, ProbeContext())
 
 
-def test_an_echo_that_is_down_is_in_the_row(probing: Account, engine: Engine):
-    """The probe goes on, and says why it knows no address; one that answers otherwise is told as well."""
-    url = engine.url.rpartition(":")[0] + ":1/echo"
+@pytest.mark.parametrize(
+    ("echo", "why"),
+    [
+        ("https://www.google.com/search?q=x", "without a question"),
+        ("https://duckduckgo.com./", "a search engine's"),
+        ("http://127.0.0.1:9/echo", "finds only itself"),
+        ("http://10.0.0.5/", "in a private network"),
+    ],
+)
+def test_a_probe_asks_nothing_that_is_no_echo(probing: Account, echo: str, why: str):
+    """Whoever ordered it: the row says why it knows no address, and nothing was sent."""
     assert probing.drawn(QUEUE) == []
-    down = ProbeFunction()(event(msgspec.structs.replace(LIFETIME, echo=url)), ProbeContext())
-    assert (down["address"], down["echo_error"]) == (None, "the echo URL failed: connection")
-    garbage = msgspec.structs.replace(LIFETIME, slot=9, echo=f"{engine.url}/echo?q=x")
-    told = ProbeFunction()(event(garbage), ProbeContext())
+    told = ProbeFunction()(event(msgspec.structs.replace(LIFETIME, echo=echo)), ProbeContext())
     assert told["address"] is None
-    assert told["echo_error"].startswith("the echo URL's answer is no address")
+    assert "the echo URL could not be asked: Misuse" in told["echo_error"]
+    assert why in told["echo_error"]
+
+
+def test_an_echo_that_is_down_is_told():
+    """The probe says why it knows no address."""
+    order = msgspec.structs.replace(LIFETIME, echo="http://127.0.0.1:1/echo")
+    down = ask(order, endpoint="http://127.0.0.1:4566")
+    assert down == (None, "the echo URL failed: connection")

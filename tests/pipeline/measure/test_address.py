@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
+import msgspec
 import pytest
 
 from pipeline.errors import Misuse
 from pipeline.http_client import AiohttpClient
-from pipeline.measure.address import LIMITS, ask_echo, check_echo
+from pipeline.measure.address import LIMITS, ask_echo, check_echo, check_echo_url, is_local
 from pipeline.source_files import load_sources
 from stages.records import Request, Response
 from stages.source import Limits
@@ -168,20 +169,53 @@ def test_the_bounds_are_narrow():
         ("http://user:secret@echo.example.org/", "takes a URL"),
         ("http://echo.example.org/a b", "takes a URL"),
         ("http://169.254.169.254/latest/meta-data", "where nothing is asked"),
-        ("https://en.wikipedia.org/", "search engine of source"),
-        ("https://EN.wikipedia.org:8443/", "search engine of source"),
+        ("http://[::1", "takes a URL"),
+        ("http://169.254.169.254./", "where nothing is asked"),
+        ("https://en.wikipedia.org/", "which is a search engine's"),
+        ("https://EN.wikipedia.org.:8443/", "which is a search engine's"),
+        ("https://duckduckgo.com/", "which is a search engine's"),
+        ("https://www.google.co.uk./", "which is a search engine's"),
+        ("https://search.brave.com/", "which is a search engine's"),
+        ("http://bing.com/", "which is a search engine's"),
+        ("https://echo.example.org/?q=x", "without a question"),
+        ("https://echo.example.org/?", "without a question"),
+        ("http://10.0.0.5/echo", "in a private network"),
+        ("http://[fd12::1]/echo", "in a private network"),
+        ("http://127.0.0.1:8650/echo", "finds only itself"),
+        ("http://localhost./echo", "finds only itself"),
     ],
 )
 def test_what_is_no_echo_is_refused(url: str, what: str):
-    """Neither a file, nor a cloud's metadata, nor any engine that a source names."""
+    """Neither a file, nor a cloud's metadata, a search, or what a function on AWS cannot reach."""
     with pytest.raises(Misuse, match=what):
-        check_echo(url, "tests@example.org", load_sources(None))
+        check_echo(url, "tests@example.org", load_sources(None), local=False)
+    # A probe looks by itself: it knows no sources and needs none for this.
+    with pytest.raises(Misuse, match=what):
+        check_echo_url(url, local=False)
+
+
+@pytest.mark.parametrize("url", ["https://ENGINE.example.org./", "https://engine.example.org:8443/echo"])
+def test_the_engine_of_ones_own_source_is_refused(url: str):
+    """However its name is written."""
+    sources = load_sources(None)
+    wiki = next(loaded for name, loaded in sources.items() if not name.startswith("practice_"))
+    source = msgspec.structs.replace(wiki.source, hosts=("engine.example.org",))
+    with pytest.raises(Misuse, match="which is the search engine of source mine"):
+        check_echo(url, "x@example.org", {"mine": msgspec.structs.replace(wiki, source=source)}, local=False)
+
+
+def test_this_machine_is_asked_only_by_functions_that_run_on_it():
+    """An emulator's do; its address says so."""
+    assert is_local("http://127.0.0.1:4566")
+    assert is_local("http://localhost:4566")
+    assert not is_local("https://lambda.eu-central-1.amazonaws.com")
+    check_echo_url("http://127.0.0.1:8650/echo", local=True)
 
 
 def test_beyond_this_machine_a_contact_is_needed():
     """As for every request that goes out."""
     sources = load_sources(None)
-    check_echo("https://echo.example.org/", "tests@example.org", sources)
-    check_echo("http://127.0.0.1:8650/echo", "", sources)
+    check_echo("https://echo.example.org/", "tests@example.org", sources, local=False)
+    check_echo("http://127.0.0.1:8650/echo", "", sources, local=True)
     with pytest.raises(Misuse, match="SERPLINE_CONTACT"):
-        check_echo("https://echo.example.org/", "", sources)
+        check_echo("https://echo.example.org/", "", sources, local=False)
