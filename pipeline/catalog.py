@@ -47,6 +47,13 @@ from stages.tables import CLOSINGS, MEASUREMENTS, PAGES, SHARDS, TABLES, TableSp
 _Outcome = TypeVar("_Outcome")
 
 COMMIT_TRIES = 20
+
+LONGEST_WAIT = 2.0
+"""Seconds between two tries of a commit at most, where a try itself takes a moment."""
+
+TURNS = 8
+"""Where a try takes long, so many times as long instead: sixteen writers that wait so find two in a turn."""
+
 UNKNOWN_TRIES = 3
 """Looks after a commit that had no answer: each took the driver's own patience already."""
 
@@ -96,9 +103,11 @@ class Tables:
         results_a_commit: int = RESULTS_A_COMMIT,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._catalog = catalog
         self._results_a_commit = results_a_commit
+        self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
         self._tables: dict[str, Table] = {}
@@ -329,6 +338,7 @@ class Tables:
         """Look and append until nobody came in between, waiting a little longer each time."""
         unknown = 0
         for tried in range(COMMIT_TRIES):
+            started = self._clock()
             try:
                 with translated():
                     return attempt()
@@ -338,7 +348,8 @@ class Tables:
                     raise
             except CommitConflict:
                 pass
-            self._sleep(min(2.0, 0.02 * 2**tried) * (0.5 + self._jitter()))
+            most = max(LONGEST_WAIT, TURNS * (self._clock() - started))
+            self._sleep(min(most, 0.02 * 2**tried) * (0.5 + self._jitter()))
         raise CommitConflict(
             f"{COMMIT_TRIES} commits in a row lost to others; the batches wait in their queue"
         )

@@ -61,8 +61,6 @@ PREVIOUS_METADATA = 20
 
 _PROPERTIES = {
     "format-version": "2",
-    # The library's own retry would append on a newer snapshot than the one that was looked at.
-    "commit.retry.num-retries": "0",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": str(PREVIOUS_METADATA),
 }

@@ -1,8 +1,8 @@
-"""A transaction that looks at a table's metadata without copying all of it each time."""
+"""A transaction that looks at a table's metadata without copying all of it each time, and commits once."""
 
 from __future__ import annotations
 
-from pyiceberg.table import Table, Transaction
+from pyiceberg.table import Table, TableProperties, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import TableUpdate
 
@@ -27,7 +27,18 @@ class QuickTransaction(Transaction):
         return self._looked[2]
 
     def commit_transaction(self) -> Table:
-        """Commit what is staged, as the library does."""
+        """Commit what is staged, as the library does, but never a second time.
+
+        The library's own retry would append on a newer snapshot than the one that was looked at. It is
+        forbidden here and not by the table's property: that one binds Athena too, whose retries are right.
+        """
+        held = self._table.metadata
+        once = {**held.properties, TableProperties.COMMIT_NUM_RETRIES: "0"}
+        self._table.metadata = held.model_copy(update={"properties": once})
         # All that is looked for from here on is the table's own id, which nothing staged changes.
-        self._looked = (self._table.metadata, self._updates, self._table.metadata)
-        return super().commit_transaction()
+        self._looked = (self._table.metadata, self._updates, held)
+        try:
+            return super().commit_transaction()
+        except BaseException:
+            self._table.metadata = held
+            raise

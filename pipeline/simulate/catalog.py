@@ -116,6 +116,7 @@ class SimulatedTables(Tables):
             results_a_commit=results_a_commit,
             sleep=faults.timeline.sleep,
             jitter=faults.random.random,
+            clock=faults.timeline,
         )
         self._model = catalog
         self._faults = faults

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -131,6 +132,7 @@ class FakeGlue:
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
         kinds = ("EntityNotFoundException", "ConcurrentModificationException", "AlreadyExistsException")
         self.exceptions = SimpleNamespace(**{name: type(name, (ClientError,), {}) for name in kinds})
 
@@ -152,10 +154,11 @@ class FakeGlue:
         self.tables[TableInput["Name"]] = {**TableInput, "VersionId": "0"}
 
     def update_table(self, TableInput: dict[str, Any], VersionId: str, **_: object) -> None:  # noqa: N803
-        now = self.tables[TableInput["Name"]]["VersionId"]
-        if now != VersionId:
-            self._raise("ConcurrentModificationException")
-        self.tables[TableInput["Name"]] = {**TableInput, "VersionId": str(int(now) + 1)}
+        with self._lock:
+            now = self.tables[TableInput["Name"]]["VersionId"]
+            if now != VersionId:
+                self._raise("ConcurrentModificationException")
+            self.tables[TableInput["Name"]] = {**TableInput, "VersionId": str(int(now) + 1)}
 
     def delete_table(self, DatabaseName: str, Name: str) -> None:  # noqa: ARG002, N803
         if self.tables.pop(Name, None) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import random
 from collections import Counter
@@ -173,6 +174,25 @@ def test_commits_that_always_lose_end_with_a_sentence(tmp_path: Path):
     with pytest.raises(CommitConflict, match="in a row"):
         tables.append_pages([staged(1)])
     assert pauses[0] < pauses[3] < pauses[6] <= 2
+
+
+def test_writers_whose_tries_take_long_leave_each_other_room(tmp_path: Path):
+    """Where a look and an append take seconds, sixteen that come again each second would go on losing."""
+    pauses: list[float] = []
+    moments = itertools.count(0.0, 3.0)  # each look at the clock is three seconds later
+    tables = Tables(
+        open_folder_catalog(tmp_path), sleep=pauses.append, jitter=lambda: 0.5, clock=lambda: next(moments)
+    )
+    tables.create()
+
+    def always_lost(*_: object) -> None:
+        raise CommitConflict("somebody was first")
+
+    tables._append = always_lost  # type: ignore[method-assign]
+    with pytest.raises(CommitConflict):
+        tables.append_pages([staged(1)])
+    assert pauses[0] < 1
+    assert max(pauses) == 24
 
 
 def test_a_large_commit_is_several_files_of_sorted_rows(tmp_path: Path):

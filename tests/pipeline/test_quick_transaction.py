@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.manifest import DataFile
-from pyiceberg.table import Table, Transaction
+from pyiceberg.table import Table, TableProperties, Transaction
 from pyiceberg.table.snapshots import Snapshot
 
 from pipeline.errors import CommitConflict
@@ -133,3 +133,11 @@ def test_a_commit_copies_no_snapshot_for_a_look(tmp_path: Path, change: Callable
     COPIES.clear()
     change(table)
     assert not COPIES
+
+
+def test_the_table_forbids_no_other_engine_to_retry(tmp_path: Path):
+    """What holds for our commits is not written into the table: Athena's own retries go by its properties."""
+    table = pages(filled(tmp_path, 1))
+    append(table)
+    assert TableProperties.COMMIT_NUM_RETRIES not in table.refresh().properties
+    assert TableProperties.COMMIT_NUM_RETRIES not in table.properties
