@@ -80,7 +80,7 @@ LATEST_RANKS = View(
     "a domain in the latest whole answer to a keyword",
     columns(
         "keyword varchar, source varchar, locale varchar, device varchar, domain varchar, rank integer, "
-        "url varchar, run_id varchar, run_date date, fetched_at timestamp(6)"
+        "url varchar, run_id varchar, run_date date, fetched_at timestamp(6), pages integer"
     ),
     ranks.LATEST,
 )
@@ -101,7 +101,7 @@ SHARE_OF_VOICE = View(
     "a domain's share of a run's organic results, each weighing 1/rank",
     columns(
         "run_id varchar, run_date date, source varchar, locale varchar, device varchar, domain varchar, "
-        "keywords bigint, results bigint, weight double, share double"
+        "keywords bigint, results bigint, weight double, share double, first_fetched_at timestamp(6)"
     ),
     ranks.SHARE,
 )
@@ -230,5 +230,5 @@ GROUP BY c.run_id, c.run_date
 """,
 )
 
-VIEWS = (RESULTS, LATEST_RANKS, RANK_CHANGES, SHARE_OF_VOICE, REFUSALS, CLOSURES, DRIFT, RUNS)
+VIEWS = (RESULTS, RUNS, LATEST_RANKS, RANK_CHANGES, SHARE_OF_VOICE, REFUSALS, CLOSURES, DRIFT)
 """In the order in which they build on each other."""

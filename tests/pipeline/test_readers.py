@@ -16,6 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.iceberg import open_folder_catalog
 from pipeline.query import Lake
 from stages.records import Page, Result, Task
+from stages.shard import ShardRow
 from stages.staged import Staged, decode_staged, encode_staged
 from tests.pipeline.compaction_kit import compacted, compactor, filled, live
 from tests.pipeline.kit import make_batch
@@ -56,7 +57,17 @@ def batch(number: int) -> Staged:
         )
         for at in range(PAGES)
     ]
-    return decode_staged(encode_staged(make_batch([], batch_no=number), pages, lane=""))
+    return decode_staged(
+        encode_staged(make_batch([], batch_no=number, run_id=f"run {number}"), pages, lane="")
+    )
+
+
+def append_run(tables: Tables, number: int) -> None:
+    """A batch as a run of its own: it is in the ledger before its pages, and complete with them."""
+    one = batch(number)
+    ledger = ShardRow(one.header.batch.run_id, one.header.batch.run_date, "keywords.txt", 0, 1, tasks=PAGES)
+    tables.append_shards([ledger])
+    tables.append_pages([one])
 
 
 def right(batches: int) -> dict[str, list[tuple[Any, ...]]]:
@@ -67,7 +78,7 @@ def right(batches: int) -> dict[str, list[tuple[Any, ...]]]:
         RANKED: [(4 * n, 2 * n, 2, 6 * n)],
         # A domain's best rank for each keyword that was answered.
         LATEST: [(4 * n, 1, 2)],
-        VOICE: [(2, 1.0)],
+        VOICE: [(2 * n, float(n))],
     }
 
 
@@ -113,7 +124,7 @@ def started(lake: Path, batches: int) -> Tables:
     tables = Tables(open_folder_catalog(lake))
     tables.create()
     for number in range(batches):
-        tables.append_pages([batch(number)])
+        append_run(tables, number)
     return tables
 
 
@@ -131,7 +142,7 @@ def test_each_of_200_questions_is_answered_of_a_whole_snapshot(tmp_path: Path):
 
     def append() -> None:
         commits.begun += 1
-        tables.append_pages([batch(commits.done)])
+        append_run(tables, commits.done)
         commits.done += 1
 
     def compact() -> None:

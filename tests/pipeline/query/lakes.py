@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pipeline.catalog import Tables
 from pipeline.iceberg import open_folder_catalog
@@ -14,7 +15,14 @@ from stages.staged import Staged, decode_staged, encode_staged
 
 FIRST, SECOND, THIRD = "run-a", "run-b", "run-c"
 REFUSED_FILE = "run-d"
-DAYS = {FIRST: "2026-07-01", SECOND: "2026-07-02", THIRD: "2026-07-03", REFUSED_FILE: "2026-07-03"}
+AFTERNOON = "run-0"
+DAYS = {
+    FIRST: "2026-07-01",
+    SECOND: "2026-07-02",
+    THIRD: "2026-07-03",
+    REFUSED_FILE: "2026-07-03",
+    AFTERNOON: "2026-07-01",
+}
 
 
 def organic(rank: int, site: str, path: str = "", title: str = "A title", snippet: str = "Words") -> Result:
@@ -50,7 +58,13 @@ def page(
 
 
 def staged(
-    run_id: str, batch_no: int, *pages: Page, source: str = "alpha", run_date: str | None = None
+    run_id: str,
+    batch_no: int,
+    *pages: Page,
+    source: str = "alpha",
+    locale: str = "en-US",
+    device: str = "desktop",
+    run_date: str | None = None,
 ) -> Staged:
     """One batch as aggregate finds it."""
     batch = Batch(
@@ -59,16 +73,19 @@ def staged(
         part=0,
         batch_no=batch_no,
         source=source,
-        locale="en-US",
-        device="desktop",
+        locale=locale,
+        device=device,
         tasks=(),
     )
     return decode_staged(encode_staged(batch, pages, lane="0"))
 
 
-def shard_row(run_id: str, part: int = 0, parts: int = 1, *, tasks: int = 0, **counts: object) -> ShardRow:
+def shard_row(
+    run_id: str, part: int = 0, parts: int = 1, *, run_date: str | None = None, **counts: Any
+) -> ShardRow:
     """One row of the ledger."""
-    return ShardRow(run_id, DAYS[run_id], f"{run_id}.csv", part, parts, tasks=tasks, **counts)  # type: ignore[arg-type]
+    day = run_date if run_date is not None else DAYS[run_id]
+    return ShardRow(run_id, day, f"{run_id}.csv", part, parts, **counts)
 
 
 def seconds(at: str) -> float:
@@ -121,7 +138,7 @@ def write(
 
 
 def small(folder: Path) -> Path:
-    """Three runs of four keywords; the tests of the views say what is to be seen in them."""
+    """Three runs of four keywords, the last not complete; the tests of the views say what is to be seen."""
     first = staged(
         FIRST,
         1,
@@ -191,3 +208,38 @@ def small(folder: Path) -> Path:
         reopened("2026-07-03T10:00:15", "2026-07-03T10:00:00", "robots_unreachable", source="beta"),
     ]
     return write(folder, [first, second, third, elsewhere], rows, closings)
+
+
+def asked(folder: Path) -> Path:
+    """``small`` with its last run complete, and a second run of the first day, in three markets.
+
+    That run's id comes before the morning's in every order but that of time.
+    """
+    last = staged(THIRD, 3, page("gloves", organic(1, "b.example", "gloves"), at="2026-07-03T10:00:04"))
+    beta = staged(
+        THIRD, 4, page("hats", organic(1, "b.example", "hats"), at="2026-07-03T10:00:05"), source="beta"
+    )
+    afternoon = staged(
+        AFTERNOON,
+        1,
+        page(
+            "red shoes", organic(1, "b.example", "1"), organic(2, "a.example", "1"), at="2026-07-01T15:00:00"
+        ),
+    )
+    mobile = staged(
+        AFTERNOON,
+        2,
+        page(
+            "red shoes", organic(1, "a.example", "m"), organic(4, "b.example", "m"), at="2026-07-01T15:00:01"
+        ),
+        page("sandals", organic(1, "b.example", "s"), organic(3, "a.example", "s"), at="2026-07-01T15:00:02"),
+        device="mobile",
+    )
+    spanish = staged(
+        AFTERNOON,
+        3,
+        page("zapatos", organic(1, "b.example", "z"), organic(2, "a.example", "z"), at="2026-07-01T15:00:03"),
+        locale="es-ES",
+    )
+    rows = [shard_row(AFTERNOON, tasks=4, lines=4, kept=4)]
+    return write(small(folder), [last, beta, afternoon, mobile, spanish], rows)
