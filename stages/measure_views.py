@@ -85,10 +85,11 @@ SCALING = View(
     "a level of a tree of functions",
     columns(
         "experiment varchar, level integer, probes bigint, environments bigint, new_environments bigint, "
-        "most_at_once bigint, hosts bigint, addresses bigint, delay_p50_ms double, delay_p90_ms double, "
+        "most_at_once bigint, boots bigint, addresses bigint, delay_p50_ms double, delay_p90_ms double, "
         "delay_p99_ms double, repeated bigint, errors bigint, first_started_at timestamp(6), "
         "last_finished_at timestamp(6)"
     ),
+    # Delays are those of first deliveries: another one comes when the queue hands the message out again.
     # An environment that ends in the moment in which another begins is not at once with it.
     """
 WITH steps AS (
@@ -113,18 +114,19 @@ peaks AS (
 placed AS (
   SELECT m.experiment, m.level, m.environment, m.cold, m.boot_id, m.address, m.delay_ms, m.receives, m.error,
          m.started_at, m.finished_at,
-         row_number() OVER (PARTITION BY m.experiment, m.level ORDER BY m.delay_ms) AS place,
-         count(*) OVER (PARTITION BY m.experiment, m.level) AS probes
+         CASE WHEN m.receives = 1 THEN row_number()
+           OVER (PARTITION BY m.experiment, m.level, m.receives ORDER BY m.delay_ms) END AS place,
+         count(CASE WHEN m.receives = 1 THEN 1 END) OVER (PARTITION BY m.experiment, m.level) AS once
   FROM measurements AS m
   WHERE m.kind = 'scaling'
 )
 SELECT p.experiment, p.level, count(*) AS probes, count(DISTINCT p.environment) AS environments,
        count(DISTINCT CASE WHEN p.cold THEN p.environment END) AS new_environments,
-       max(k.most_at_once) AS most_at_once, count(DISTINCT nullif(p.boot_id, '')) AS hosts,
+       max(k.most_at_once) AS most_at_once, count(DISTINCT nullif(p.boot_id, '')) AS boots,
        count(DISTINCT p.address) AS addresses,
-       min(CASE WHEN 2 * p.place >= p.probes THEN p.delay_ms END) AS delay_p50_ms,
-       min(CASE WHEN 10 * p.place >= 9 * p.probes THEN p.delay_ms END) AS delay_p90_ms,
-       min(CASE WHEN 100 * p.place >= 99 * p.probes THEN p.delay_ms END) AS delay_p99_ms,
+       min(CASE WHEN 2 * p.place >= p.once THEN p.delay_ms END) AS delay_p50_ms,
+       min(CASE WHEN 10 * p.place >= 9 * p.once THEN p.delay_ms END) AS delay_p90_ms,
+       min(CASE WHEN 100 * p.place >= 99 * p.once THEN p.delay_ms END) AS delay_p99_ms,
        count(CASE WHEN p.receives > 1 THEN 1 END) AS repeated, count(p.error) AS errors,
        min(p.started_at) AS first_started_at, max(p.finished_at) AS last_finished_at
 FROM placed AS p

@@ -9,11 +9,22 @@ import msgspec
 
 from stages.measure_report.markup import Html, joined, tag, whole
 
-WIDE, NARROW = 560, 340
+NARROW, WIDE, VAST = 340, 500, 1020
 """The widths that a plot is drawn in: a page shows the one that its reader's screen has room for."""
 
-LOG_FROM = 12
-"""How many times the largest value is the smallest where a scale of pauses becomes logarithmic."""
+SIZES = {NARROW: "slim", WIDE: "broad", VAST: "vast"}
+
+TONES = 4
+"""Series that a plot tells apart by colour."""
+
+LOG_FROM = 5
+"""How many times the largest pause is the smallest where their scale becomes logarithmic."""
+
+LETTER = 7.2
+"""Room that a letter of a plot takes."""
+
+MINUTES = (60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
+"""Steps between marks of a time that is longer than a minute."""
 
 
 class Scale(msgspec.Struct, frozen=True):
@@ -56,20 +67,57 @@ def round_marks(high: float, most: int = 5) -> tuple[float, ...]:
     return tuple(step * number for number in range(math.ceil(high / step - 0.001) + 1))
 
 
-def spaced(values: Sequence[float], scale: Scale, room: float) -> tuple[float, ...]:
-    """Those of the values that have room for a word of such a width; the last one always has."""
-    kept: list[float] = []
-    for value in sorted(set(values), reverse=True):
-        if not kept or abs(scale.place(kept[-1]) - scale.place(value)) >= room:
-            kept.append(value)
-    return tuple(reversed(kept))
+def time_marks(seconds: float, most: int = 5) -> tuple[float, ...]:
+    """Round times from 0 to at least so many seconds: whole minutes and hours where it is longer than one."""
+    if seconds <= 60:
+        return round_marks(seconds, most)
+    rough = seconds / most
+    step = next((float(one) for one in MINUTES if one >= rough), 86_400.0 * math.ceil(rough / 86_400))
+    return tuple(step * number for number in range(math.ceil(seconds / step) + 1))
 
 
-def columns(marks: Sequence[float], scale: Scale, foot: float, words: Callable[[float], str]) -> Html:
-    """Words below the marks of a horizontal scale."""
+def wide(text: str) -> float:
+    """About how wide a word is."""
+    return LETTER * len(text)
+
+
+def columns(
+    marks: Sequence[float], scale: Scale, foot: float, words: Callable[[float], str], edge: float
+) -> Html:
+    """Words below the marks of a horizontal scale; none hangs over the edge."""
     return joined(
-        tag("text", words(mark), x=scale.place(mark), y=foot + 18, text_anchor=_anchor(mark, marks, scale))
+        tag(
+            "text",
+            words(mark),
+            x=min(scale.place(mark), edge - wide(words(mark)) / 2),
+            y=foot + 18,
+            text_anchor="middle",
+        )
         for mark in marks
+    )
+
+
+def two_rows(values: Sequence[float], scale: Scale, words: Callable[[float], str]) -> dict[float, int]:
+    """In which of two rows below the plot a value's word has room; those that have none are left out.
+
+    The ends come first, and what is left goes into the second row where it would run into another word.
+    """
+    ordered = sorted(set(values))
+    placed: dict[float, int] = {}
+    for value in dict.fromkeys((ordered[-1], ordered[0], *ordered)):
+        row = next((row for row in (0, 1) if _has_room(value, row, placed, scale, words)), None)
+        if row is not None:
+            placed[value] = row
+    return placed
+
+
+def _has_room(
+    value: float, row: int, placed: dict[float, int], scale: Scale, words: Callable[[float], str]
+) -> bool:
+    return all(
+        other_row != row
+        or abs(scale.place(value) - scale.place(other)) >= (wide(words(value)) + wide(words(other))) / 2 + 4
+        for other, other_row in placed.items()
     )
 
 
@@ -91,20 +139,32 @@ def lines(
 def drawing(name: str, width: int, height: int, words: tuple[str, str], *parts: object) -> Html:
     """A plot of one width with its title and its description, for those who do not see it too."""
     title, told = words
-    sized = "broad" if width == WIDE else "slim"
-    key = f"{name}-{sized}"
+    key = f"{name}-{SIZES[width]}"
     return tag(
         "svg",
         tag("title", title, id=f"{key}-title"),
         tag("desc", whole(told), id=f"{key}-told"),
         *parts,
         viewBox=f"0 0 {width} {height}",
-        class_=sized,
+        class_=SIZES[width],
         role="img",
         aria_labelledby=f"{key}-title {key}-told",
     )
 
 
-def _anchor(mark: float, marks: Sequence[float], scale: Scale) -> str:
-    # The last word would hang over the edge.
-    return "end" if mark == max(marks) and len(marks) > 1 and scale.place(mark) >= scale.end - 1 else "middle"
+def figure(
+    name: str,
+    words: tuple[str, str],
+    legend: Sequence[tuple[str, str]],
+    draw: Callable[[int], tuple[int, Html]],
+    widths: Sequence[int] = (WIDE, NARROW),
+) -> Html:
+    """A plot in each of the widths below its title; ``words`` are title and description."""
+    drawn = []
+    for width in widths:
+        height, parts = draw(width)
+        drawn.append(drawing(name, width, height, words, parts))
+    items = [tag("li", tag("i", class_=f"key {tone}"), told) for told, tone in legend]
+    keys = tag("ul", *items, class_="legend") if len(items) > 1 else ""
+    across = "across" if VAST in widths else None
+    return tag("figure", tag("figcaption", words[0]), keys, *drawn, class_=across)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from stages.measure import Reading
+from stages.measure_report.conditions import conditions
+from stages.measure_report.delays import delays
 from stages.measure_report.environment import COLUMNS, configuration, readings_of, shown
 from stages.measure_report.figures import Kept, Measured, kept, levels, steps
 from stages.measure_report.markup import (
@@ -19,10 +22,14 @@ from stages.measure_report.markup import (
     table,
     tag,
 )
-from stages.measure_report.plots import Series, delays, survival
+from stages.measure_report.scaling import left_out_note
+from stages.measure_report.survival import Series, survival
 
 SLOWER = 0.2
-"""By which part of itself a delay has to change to be called changed."""
+"""By which part of itself a delay or a count has to change to be called changed."""
+
+CHANCE = 2.0
+"""Standard deviations by which a count has to change beside, since counts differ by themselves."""
 
 PLACE = ("memory_kb", "memory_limit_bytes", "disks", "limits", "user", "python")
 """Further readings that are properties of the place; the others are other ones each time."""
@@ -35,9 +42,19 @@ def compared_section(older: Measured, newer: Measured, key: str) -> Html:
         case "environment":
             return _environments(older, newer, dates)
         case "lifetime":
-            return _lifetimes(older, newer, dates, key)
+            below = _lifetimes(older, newer, dates, key)
         case "scaling":
-            return _scalings(older, newer, dates, key)
+            below = _scalings(older, newer, dates, key)
+    return joined((below, _conditions(older, newer, dates)))
+
+
+def _conditions(older: Measured, newer: Measured, dates: tuple[str, str]) -> Html:
+    """Whether the two are of one kind in more than their name."""
+    rows = [
+        (name, before, after, "same" if before == after else badge("another", "changed"))
+        for (name, before), (_, after) in zip(conditions(older), conditions(newer), strict=True)
+    ]
+    return table("Measured under these conditions", ("Condition", *dates, "Same"), rows, numbers=9)
 
 
 def day_of(one: Measured) -> str:
@@ -138,32 +155,43 @@ def _scalings(older: Measured, newer: Measured, dates: tuple[str, str], key: str
             ("environments", old.environments, new.environments),
             ("new ones", old.new, new.new),
             ("most at once", old.most_at_once, new.most_at_once),
-            ("hosts", old.hosts, new.hosts),
+            ("boots", old.hosts, new.hosts),
             ("errors", old.errors, new.errors),
         )
         rows += [
-            (f"level {number}, {name}", f"{one:,}", f"{two:,}", _count(one, two)) for name, one, two in counts
+            (f"level {number}, {name}", f"{one:,}", f"{two:,}", _count(one, two, planned=name == "probes"))
+            for name, one, two in counts
         ]
         waits = (("p50", old.p50, new.p50), ("p90", old.p90, new.p90), ("p99", old.p99, new.p99))
         rows += [
             (f"level {number}, delay {name}", milliseconds(one), milliseconds(two), _wait(one, two))
             for name, one, two in waits
         ]
-    note = f"Changed: a count that differs, or a delay that differs by more than {percent(SLOWER)}."
+    note = (
+        f"Changed: a number of probes that differs, a delay that differs by more than {percent(SLOWER)}, and "
+        "another count that differs by as much and by more than chance (two standard deviations)."
+    )
     return joined(
         (
-            tag("div", drawn, class_="plots"),
+            tag("div", drawn if drawn is not None else "", class_="plots"),
+            left_out_note((*before.values(), *after.values())),
             table("Level by level, on both dates", ("Figure", *dates, "Changed"), rows, numbers=1),
             tag("p", note, class_="note"),
         )
     )
 
 
-def _count(one: int, two: int) -> object:
-    return badge(f"changed, {two - one:+,}", "changed") if one != two else "same"
+def _count(one: int, two: int, *, planned: bool) -> object:
+    """How many probes there are is planned; every other count is a little different each time."""
+    if one == two:
+        return "same"
+    much = abs(two - one) > max(SLOWER * one, CHANCE * math.sqrt(one + two))
+    return badge(f"changed, {two - one:+,}", "changed") if planned or much else f"{two - one:+,}"
 
 
-def _wait(one: float, two: float) -> object:
+def _wait(one: float | None, two: float | None) -> object:
+    if one is None or two is None:
+        return NOTHING
     if one <= 0:
         return "same" if one == two else badge("changed", "changed")
     part = (two - one) / one

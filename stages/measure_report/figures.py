@@ -65,7 +65,11 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Level(msgspec.Struct, frozen=True, kw_only=True):
-    """A level of a tree, as in view ``scaling``; delays in milliseconds."""
+    """A level of a tree, as in view ``scaling``.
+
+    Delays are in milliseconds, and those of first deliveries alone: a message that was delivered again had
+    waited for its queue. They are None where there is none. ``repeated`` counts those that were left out.
+    """
 
     level: int
     probes: int
@@ -74,9 +78,9 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     most_at_once: int
     hosts: int
     addresses: int
-    p50: float
-    p90: float
-    p99: float
+    p50: float | None
+    p90: float | None
+    p99: float | None
     repeated: int
     errors: int
 
@@ -176,7 +180,7 @@ def at_once(rows: Iterable[Reading]) -> tuple[tuple[float, int], ...]:
 
 
 def _level(number: int, rows: Sequence[Reading]) -> Level:
-    delays = sorted(row.delay_ms for row in rows)
+    delays = sorted(row.delay_ms for row in first_deliveries(rows))
     return Level(
         level=number,
         probes=len(rows),
@@ -193,12 +197,19 @@ def _level(number: int, rows: Sequence[Reading]) -> Level:
     )
 
 
+def first_deliveries(rows: Iterable[Reading]) -> list[Reading]:
+    """Those whose message came once."""
+    return [row for row in rows if row.receives == 1]
+
+
 def most_at_once(rows: Iterable[Reading]) -> int:
     """How many ran at once at most."""
     return max((count for _, count in at_once(rows)), default=0)
 
 
-def _nearest_rank(ordered: Sequence[float], per_cent: int) -> float:
+def _nearest_rank(ordered: Sequence[float], per_cent: int) -> float | None:
+    if not ordered:
+        return None
     # In whole numbers: 0.9 · 10 is not always 9.
     return ordered[-(-per_cent * len(ordered) // 100) - 1]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from stages.measure_report.axes import TONES
+from stages.measure_report.conditions import probes_of
 from stages.measure_report.figures import Kept, Measured, Step, Verdict, by_copy, kept, steps, unproven
 from stages.measure_report.markup import (
     NOTHING,
@@ -17,8 +19,8 @@ from stages.measure_report.markup import (
     table,
     tag,
 )
-from stages.measure_report.plots import TONES, Series, survival
 from stages.measure_report.strip import strip
+from stages.measure_report.survival import Series, survival
 
 VERDICTS: dict[Verdict, object] = {
     "first": "first",
@@ -46,13 +48,13 @@ def lifetime_section(one: Measured, key: str) -> tuple[list[tuple[str, str]], Ht
     compared = kept(found)
     letters = names_of([row.environment for row in one.rows])
     tiles = [
-        ("Probes", f"{len(one.rows)}"),
+        ("Probes", probes_of(one.rows).rpartition(" ")[0]),
         ("Environments seen", f"{len(letters)}"),
         (
             "Addresses seen",
             f"{len({row.address for row in one.rows} - {None})}" if _asked(one) else "not asked",
         ),
-        ("Kept every time, up to", duration(surely_kept(compared))),
+        ("Kept every time, up to", surely_kept(compared)),
     ]
     parts: list[object] = []
     if compared:
@@ -67,13 +69,13 @@ def lifetime_section(one: Measured, key: str) -> tuple[list[tuple[str, str]], Ht
     return tiles, joined((*parts, _probes(found, letters)))
 
 
-def surely_kept(compared: Sequence[Kept]) -> float | None:
-    """The longest pause up to which the environment was there every time; None where it never was."""
-    last = None
+def surely_kept(compared: Sequence[Kept]) -> str:
+    """The longest pause up to which the environment was there every time, with how often that was seen."""
+    last = NOTHING
     for point in compared:
         if point.same < point.probes:
             break
-        last = point.pause_s
+        last = f"{duration(point.pause_s)} ({point.same} of {point.probes})"
     return last
 
 
@@ -156,9 +158,10 @@ def _left_out(disturbed: int, unpaired: int) -> str:
 
 
 def _probes(found: Sequence[Step], letters: Mapping[str, str]) -> Html:
+    days = {moment(step.reading.started_at)[:10] for step in found}
     rows = [
         (
-            moment(step.reading.started_at),
+            moment(step.reading.started_at, whole=len(days) > 1),
             step.reading.function,
             duration(step.reading.pause_s),
             duration(step.rested_s),
@@ -168,7 +171,8 @@ def _probes(found: Sequence[Step], letters: Mapping[str, str]) -> Html:
         for step in found
     ]
     head = ("Time (UTC)", "Copy", "Pause", "Rested", "Environment", "Address")
-    whole = table("The probes in their order", head, rows)
+    on = f" on {min(days)}" if len(days) == 1 else ""
+    whole = table(f"The probes in their order{on}", head, rows)
     return tag(
         "details", tag("summary", f"Every probe ({len(rows)})"), whole, open="" if len(rows) <= OPEN else None
     )
@@ -176,7 +180,7 @@ def _probes(found: Sequence[Step], letters: Mapping[str, str]) -> Html:
 
 def _environment(step: Step, letters: Mapping[str, str]) -> Html:
     row = step.reading
-    parts: list[object] = [tag("strong", letters[row.environment]), tag("code", row.environment[:12])]
+    parts: list[object] = [tag("strong", letters[row.environment]), tag("code", row.environment[:8])]
     parts.append(VERDICTS[step.verdict])
     if row.fired > 1:
         parts.append(badge(f"fired {row.fired} times", "changed"))
@@ -186,10 +190,11 @@ def _environment(step: Step, letters: Mapping[str, str]) -> Html:
 
 
 def _address(step: Step) -> Html:
-    told: list[object] = [sentence(step.reading.address or step.reading.echo_error or "not asked")]
-    if step.same_address is not None:
-        told.append(badge("same", "same") if step.same_address else badge("new", "new"))
-    return _spaced(told)
+    told = sentence(step.reading.address or step.reading.echo_error or "not asked")
+    if step.same_address is None:
+        return told
+    # First, so that it is seen however long the address is.
+    return _spaced((badge("same", "same") if step.same_address else badge("new", "new"), told))
 
 
 def _spaced(parts: Sequence[object]) -> Html:

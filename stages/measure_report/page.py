@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from stages.measure import Reading
 from stages.measure_report.compared import compared_section, day_of
+from stages.measure_report.conditions import hold_words, missing_note, probes_of, tree_words
 from stages.measure_report.environment import environment_section
 from stages.measure_report.figures import Measured, measured
 from stages.measure_report.lifetime import lifetime_section
@@ -83,13 +84,15 @@ def _section(one: Measured, key: str) -> Html:
             tiles, below = scaling_section(one, key)
     rows = one.rows
     lasted = duration(max(row.finished_at for row in rows) - rows[0].started_at)
-    probes = "1 probe" if len(rows) == 1 else f"{len(rows):,} probes"
-    words = f"{one.name} · {moment(rows[0].started_at)} · {probes} in {lasted}"
+    words = f"{one.name} · {moment(rows[0].started_at)} · {probes_of(rows)} in {lasted}"
+    if one.kind == "scaling":
+        words = f"{words} · tree {tree_words(rows)} · each held {hold_words(rows)}"
     return tag(
         "section",
         tag("h2", TITLES[one.kind], id=f"{key}-heading"),
         tag("p", words, class_="meta"),
         tag("ul", *(_tile(*one) for one in tiles), class_="tiles"),
+        missing_note(one),
         below,
         aria_labelledby=f"{key}-heading",
     )

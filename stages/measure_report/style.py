@@ -27,6 +27,7 @@ h2 { margin: 0; font-size: 1.375rem; line-height: 1.25; letter-spacing: -.01em; 
 h3 { margin: 2rem 0 .25rem; font-size: 1.0625rem; }
 p { margin: .5rem 0; max-width: 46rem; text-wrap: pretty; }
 .meta, .note { color: var(--quiet); font-size: .9375rem; overflow-wrap: anywhere; }
+.meta { max-width: none; }
 section { background: var(--sheet); border: 1px solid var(--grid); border-radius: 12px;
   margin: 1.25rem 0; padding: clamp(1rem, 3vw, 2rem); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem;
@@ -45,7 +46,8 @@ figcaption { font-weight: 600; }
 .key { display: inline-block; width: 1rem; height: .625rem; margin-right: .4rem; border-radius: 2px;
   background: var(--tone); }
 svg { display: block; width: 100%; max-width: 700px; height: auto; margin-top: .5rem; }
-svg.slim { display: none; }
+svg.slim, svg.vast { display: none; }
+.across svg.vast { max-width: none; }
 svg text { fill: var(--quiet); font: 12px system-ui, -apple-system, "Segoe UI", sans-serif;
   font-variant-numeric: tabular-nums; }
 svg .axis { fill: var(--faint); }
@@ -57,8 +59,11 @@ svg .inside { font-weight: 600; }
 .o1 { --tone: var(--o1); } .o2 { --tone: var(--o2); } .o3 { --tone: var(--o3); } .o4 { --tone: var(--o4);
   } .o5 { --tone: var(--o5); }
 svg .line { fill: none; stroke: var(--tone); stroke-width: 2; stroke-linejoin: round; }
-svg .area { fill: var(--tone); opacity: .16; }
+svg .band { fill: var(--tone); stroke: var(--sheet); stroke-width: 1; }
+svg .limit { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 5 4; }
+.rule { stroke: var(--rule); stroke-width: 1; }
 svg .interval { stroke: var(--tone); stroke-width: 6; opacity: .25; stroke-linecap: round; }
+svg .thin { stroke-width: 2; }
 svg .spread { stroke: var(--tone); stroke-width: 2; opacity: .6; }
 svg circle { fill: var(--tone); stroke: var(--sheet); stroke-width: 2; }
 svg circle.hollow { fill: var(--sheet); stroke: var(--tone); }
@@ -98,6 +103,7 @@ details { margin-top: 1.25rem; }
 summary { cursor: pointer; font-weight: 600; }
 details .wide { margin-top: .75rem; }
 @media (max-width: 34rem) { svg.broad { display: none; } svg.slim { display: block; } }
+@media (min-width: 63rem) { .across svg.broad { display: none; } .across svg.vast { display: block; } }
 @media print {
   :root { color-scheme: light; --page: #fff; --sheet: #fff; --ink: #000; --quiet: #333; --faint: #444;
   --grid: #ddd; --rule: #999;
@@ -110,6 +116,6 @@ details .wide { margin-top: .75rem; }
   .badge { border: 1px solid; print-color-adjust: exact; }
   figure, tr, .tiles { break-inside: avoid; }
   .wide { overflow: visible; }
-  svg.slim { display: none; } svg.broad { display: block; }
+  svg.slim, .across svg.vast { display: none; } svg.broad, .across svg.broad { display: block; }
 }
 """

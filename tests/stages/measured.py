@@ -116,7 +116,7 @@ def long_lifetime(
                     pause_s=pause,
                     rest_s=None if new else pause,
                     cold=new,
-                    environment=f"{chance.randrange(16**8):08x}" if new else rows[-1].environment,
+                    environment=f"{chance.randrange(16**8):08x}04d1e2f7" if new else rows[-1].environment,
                     invocation=number,
                     address=address.format((environment + 20 * copy) % 250),
                     probe=f"{experiment}-0-{slot}",
@@ -150,7 +150,7 @@ def whole_tree(
         repeated = chance.random() < again
         due_again = due + 720.0 * repeated
         free = [name for name, moment in free_from.items() if moment <= due_again]
-        environment = chance.choice(free) if free else f"{chance.randrange(16**8):08x}"
+        environment = chance.choice(free) if free else f"{chance.randrange(16**8):08x}04d1e2f7"
         began = due_again + slower * max(0.02, chance.gauss(0.08, 0.015) if free else chance.gauss(0.9, 0.18))
         seen = sum(row.environment == environment for row in rows)
         free_from[environment] = began + hold

@@ -56,12 +56,12 @@ def test_lifetimes_count_what_was_still_there_after_a_pause(lake: Lake) -> None:
 def test_scaling_counts_a_level(lake: Lake) -> None:
     """Most at once is what overlaps; an environment that begins when another ends is not beside it."""
     sql = (
-        "SELECT level, probes, environments, new_environments, most_at_once, hosts, addresses, delay_p50_ms, "
+        "SELECT level, probes, environments, new_environments, most_at_once, boots, addresses, delay_p50_ms, "
         "delay_p90_ms, delay_p99_ms, repeated, errors FROM scaling ORDER BY level"
     )
     assert rows(lake, sql) == [
         (0, 1, 1, 1, 1, 1, 1, 400.0, 400.0, 400.0, 0, 0),
-        (1, 4, 3, 2, 3, 2, 2, 200.0, 900.0, 900.0, 1, 1),
+        (1, 4, 3, 2, 3, 2, 2, 300.0, 900.0, 900.0, 1, 1),
     ]
     times = "SELECT first_started_at, last_finished_at FROM scaling WHERE level = 1"
     assert rows(lake, times) == [(datetime(2027, 1, 15, 8, 0, 2), datetime(2027, 1, 15, 8, 0, 9))]  # noqa: DTZ001  # as in the table
@@ -134,7 +134,7 @@ def test_a_report_and_the_views_give_the_same_numbers(tmp_path: Path) -> None:
                 found.append((copy, point.pause_s, point.same, point.probes, address.same, address.probes))
         assert rows(opened, sql) == found
         names = (
-            "level, probes, environments, new_environments, most_at_once, hosts, addresses, delay_p50_ms, "
+            "level, probes, environments, new_environments, most_at_once, boots, addresses, delay_p50_ms, "
             "delay_p90_ms, delay_p99_ms, repeated, errors"
         )
         levels = [msgspec.structs.astuple(level) for level in figures.levels(tree)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pipeline.errors import Misuse
@@ -12,15 +13,45 @@ from pipeline.measure.report import write_report
 from tests.browser import chromium, open_tab
 from tests.stages import measured
 
+PAUSES = (300.0, 600.0, 900.0, 1800.0, 3600.0)
+IPV6 = "2001:db8:85a3:8d3:1319:8a2e:370:{}"
+THREE = measured.long_lifetime("lifetime-3", pauses=PAUSES, copies=3, lives=4000.0, address=IPV6)
+LATER = measured.long_lifetime("lifetime-4", pauses=PAUSES, copies=3, lives=9e4, address=IPV6, at=4e6)
+NEAR = [msgspec.structs.replace(row, account_limit=150) for row in measured.whole_tree("scaling-a")]
+
 PAGES = {
     "lifetime": (measured.long_lifetime("lifetime-a"), []),
-    "scaling": (measured.whole_tree("scaling-a"), []),
+    "three copies": (THREE, []),
+    "many pauses": (
+        measured.long_lifetime("lifetime-m", pauses=[60.0 + 30 * at for at in range(80)], copies=1),
+        [],
+    ),
+    "short lives": (measured.long_lifetime("lifetime-s", copies=5, lives=60.0), []),
+    "scaling": (NEAR, []),
+    "wide tree": (measured.whole_tree("scaling-w", levels=4, width=100, again=0.02), []),
+    "deep tree": (measured.whole_tree("scaling-d", levels=16, width=10, hold=40.0, slower=9.0), []),
     "environment": (measured.machines("environment-a"), []),
     "compared": (measured.whole_tree("scaling-a"), measured.whole_tree("scaling-b", slower=2.0, at=4e6)),
+    "compared lifetimes": (THREE, LATER),
     "empty": ([], []),
 }
 
-PLOTS = {"lifetime": 3, "scaling": 2, "environment": 0, "compared": 5, "empty": 0}
+LIFETIME, TREE = ["broad", "broad", "across"], ["broad", "broad"]
+PLOTS = {
+    "lifetime": LIFETIME,
+    "three copies": LIFETIME,
+    "many pauses": LIFETIME,
+    "short lives": LIFETIME,
+    "scaling": TREE,
+    "wide tree": TREE,
+    "deep tree": TREE,
+    "environment": [],
+    "compared": ["broad", *TREE, *TREE],
+    "compared lifetimes": ["broad", *LIFETIME, *LIFETIME],
+    "empty": [],
+}
+SIZES = {400: ("slim", "slim"), 700: ("broad", "broad"), 1200: ("broad", "vast")}
+"""How a screen of each width shows a plot, and one that goes across its whole row."""
 
 SEEN = "one => one.getClientRects().length"
 WORDS = f"[...document.querySelectorAll('svg text')].filter({SEEN})"
@@ -36,6 +67,14 @@ CUT_OFF = f"""{WORDS}.filter(one => {{
   return word.left < plot.left - 1 || word.right > plot.right + 1
     || word.bottom > plot.bottom + 1 || word.top < plot.top - 1;
 }}).map(one => one.textContent)"""
+
+OVERLAPPING = f"""[...document.querySelectorAll('svg')].filter({SEEN}).flatMap(plot => {{
+  const words = [...plot.querySelectorAll('text')]
+    .map(one => [one.textContent, one.getBoundingClientRect()]);
+  return words.flatMap(([one, a], at) => words.slice(at + 1).filter(([_, b]) =>
+    Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3).map(([other]) => one + ' on ' + other));
+}})"""
 
 SMALLEST = f"Math.min(...{WORDS}.map(one => one.getBoundingClientRect().height), 99)"
 
@@ -76,22 +115,24 @@ def test_a_place_that_takes_no_file_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_browser_shows_it_well(name: str, tmp_path: Path) -> None:
-    """Nothing sticks out or is cut off, every letter can be read, and nothing but the file is asked for."""
+    """Nothing sticks out, is cut off or overlaps, every letter can be read, nothing else is loaded."""
     chromium()
     page = tmp_path / "report.html"
     write_report(*PAGES[name], page)
 
     async def look() -> None:
         async with open_tab(tmp_path / "profile") as tab:
-            for width, kind in ((400, "slim"), (1200, "broad")):
+            for width, (usual, across) in SIZES.items():
                 grounds = []
                 for dark in (False, True):
                     await tab.show(page, width=width, dark=dark)
                     assert await tab.ask(STICKS_OUT) == []
                     assert await tab.ask("document.documentElement.scrollWidth") <= width
                     assert await tab.ask(CUT_OFF) == []
+                    assert await tab.ask(OVERLAPPING) == []
                     assert await tab.ask(SMALLEST) >= 11
-                    assert await tab.ask(SHOWN) == [kind] * PLOTS[name]
+                    kinds = {"broad": usual, "across": across}
+                    assert await tab.ask(SHOWN) == [kinds[kind] for kind in PLOTS[name]]
                     assert await tab.ask(FAINT) == []
                     grounds.append(await tab.ask(GROUND))
                 assert grounds[0] != grounds[1]
