@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
     from pipeline.measure.schedules import SchedulerClient
+    from pipeline.measure.throttles import MetricsClient
 
 LONGEST_SHARD = 800.0
 """Seconds that a function may spend on one part of a file, of the 900 that it has."""
@@ -115,6 +116,11 @@ class AwsClients:
     def ssm(self) -> SSMClient:
         """Secrets that are parameters."""
         return self._client("ssm")  # type: ignore[no-any-return]
+
+    @cached_property
+    def cloudwatch(self) -> MetricsClient:
+        """What services count of themselves."""
+        return self._client("cloudwatch")  # type: ignore[no-any-return]
 
     @cached_property
     def scheduler(self) -> SchedulerClient:

@@ -32,6 +32,7 @@ def open_stand(
         probes=Probes(aws.lambda_, name),
         schedules=Schedules(aws.scheduler, keys.schedule_group(name)),
         queue=SqsBroker(aws.sqs, max_receives=MAX_RECEIVES).queue(keys.probe_queue(name)),
+        metrics=aws.cloudwatch,
         clock=place.clock,
         sleep=time.sleep,
         by=by,

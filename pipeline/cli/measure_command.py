@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ from pipeline.cli import measure_clean, measure_report
 from pipeline.cli.measure_stand import confirming, stand_of
 from pipeline.cli.measure_words import count, hold, memories, pauses, told
 from pipeline.cli.place import add_lake
+from pipeline.errors import PipelineError
 from pipeline.settings import Settings
-from stages.measure import Experiment, tree_of
+from stages.measure import Experiment, Reading, tree_of
 
 if TYPE_CHECKING:
     from pipeline.catalog import Tables
@@ -170,8 +172,24 @@ def measure_scaling(arguments: argparse.Namespace, settings: Settings) -> int:
         _await(stand, experiment)
     else:
         experiment = find_experiment(stand.storage, arguments.resume, "scaling")
-    show_scaling(experiment, read_readings(stand.storage, experiment))
+    rows = read_readings(stand.storage, experiment)
+    show_scaling(experiment, rows, _throttles(stand, experiment, rows))
     return _collected(stand, tables(), experiment)
+
+
+def _throttles(stand: Stand, experiment: Experiment, rows: Sequence[Reading]) -> str:
+    from pipeline.measure.throttles import count_throttles  # noqa: PLC0415
+
+    try:
+        count = count_throttles(stand.metrics, experiment, rows)
+    except PipelineError as error:
+        # What the probes saw is shown all the same.
+        return f"not known ({error})"
+    if count is None:
+        return (
+            f"not in CloudWatch yet: `serpline measure scaling --resume {experiment.experiment}` in minutes"
+        )
+    return f"{count:,}, by CloudWatch"
 
 
 def _collected(stand: Stand, tables: Tables, experiment: Experiment) -> int:

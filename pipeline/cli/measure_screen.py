@@ -17,7 +17,7 @@ from stages.measure_report.figures import kept, levels, steps
 from stages.measure_report.markup import duration, milliseconds, moment
 
 NAMED = 5
-"""Missing probes that are named."""
+"""Probes that are named where more may be meant."""
 
 
 def show_environment(seen: Iterable[Seen]) -> int:
@@ -55,7 +55,9 @@ def _facts(row: Reading) -> Iterator[tuple[str, object]]:
     yield "boot", row.boot_id
     start = "cold" if row.cold else f"warm, invocation {row.invocation}"
     yield "environment", f"{row.environment}, {start}"
-    yield "start", f"initialised in {milliseconds(row.init_ms)}, delay {milliseconds(row.delay_ms)}"
+    idle = f", first used {milliseconds(row.idle_ms)} later" if row.idle_ms is not None else ""
+    delay = milliseconds(row.delay_ms)
+    yield "start", f"initialised in {milliseconds(row.init_ms)}{idle}, delay {delay}"
     if row.address or row.echo_error:
         yield "address", row.address or row.echo_error
 
@@ -80,9 +82,9 @@ def show_lifetime(readings: Sequence[Reading]) -> None:
         screen.print(line + (f", {seen.same} of {seen.probes} addresses" if seen else ""))
 
 
-def show_scaling(experiment: Experiment, readings: Sequence[Reading]) -> None:
-    """The tree level by level, beside the account's limit."""
-    table = Table("level", "probes", "at once", "environments", "new", "hosts", "addresses")
+def show_scaling(experiment: Experiment, readings: Sequence[Reading], throttles: str) -> None:
+    """The tree level by level, beside the account's limit and what is known of throttles."""
+    table = Table("level", "probes", "at once", "environments", "new", "boots", "addresses")
     for name in ("delay p50", "p90", "p99", "delivered again", "errors"):
         table.add_column(name)
     for one in levels(readings):
@@ -93,6 +95,7 @@ def show_scaling(experiment: Experiment, readings: Sequence[Reading]) -> None:
     screen.print(table)
     size = size_of_tree(experiment.levels, experiment.width)
     screen.print(f"up to {size:,} at once were asked for; the account allows {experiment.limit:,}")
+    screen.print(f"throttles: {throttles}")
 
 
 def _bad(level: Any) -> tuple[str, str]:
@@ -105,7 +108,13 @@ def progress_lines(experiment: Experiment, seen: Progress, now: float) -> Iterat
     if seen.next_at is not None:
         yield f"the next is due at {moment(seen.next_at)} UTC, in {duration(round(seen.next_at - now))}"
     if seen.missing:
-        named = ", ".join(seen.missing[:NAMED])
-        more = f" and {len(seen.missing) - NAMED:,} more" if len(seen.missing) > NAMED else ""
         dead = counted(len(seen.missing), "probe")
-        yield f"no answer from {dead}, which died or never began: {named}{more}"
+        yield f"no answer from {dead}, which died or never began: {_named(seen.missing)}"
+    if seen.again:
+        told = f"{counted(len(seen.again), 'probe')} told to run more than once, by what came twice"
+        yield f"{told} (a schedule, a message); the first answer counts: {_named(seen.again)}"
+
+
+def _named(probes: Sequence[str]) -> str:
+    more = f" and {len(probes) - NAMED:,} more" if len(probes) > NAMED else ""
+    return ", ".join(probes[:NAMED]) + more

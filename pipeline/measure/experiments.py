@@ -21,6 +21,7 @@ from stages.measure_plan import ends_by, enriched, orders
 if TYPE_CHECKING:
     from pipeline.measure.probes import Probes
     from pipeline.measure.schedules import Schedules
+    from pipeline.measure.throttles import MetricsClient
 
 READERS = 16
 """Objects that are read at once."""
@@ -34,7 +35,7 @@ class MeasurementTable(Protocol):
 
 
 class Stand(msgspec.Struct, frozen=True):
-    """What experiments are made with: the lake, the functions, their schedules and queue, and a clock.
+    """What experiments are made with: the lake, the functions, their schedules, queue and metrics, a clock.
 
     ``by`` is who measures, ``contact`` where an echo's operators reach them.
     """
@@ -44,6 +45,7 @@ class Stand(msgspec.Struct, frozen=True):
     probes: Probes
     schedules: Schedules
     queue: Queue
+    metrics: MetricsClient
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     by: str = ""
@@ -54,13 +56,14 @@ class Progress(msgspec.Struct, frozen=True):
     """How far an experiment is.
 
     ``missing`` are probes that should have ended and did not. ``next_at`` is when the next one is due (epoch
-    seconds), None where none is to come.
+    seconds), None where none is to come. ``again`` are those that were told to run again.
     """
 
     planned: int
     done: int
     missing: tuple[str, ...]
     next_at: float | None
+    again: tuple[str, ...] = ()
 
     @property
     def over(self) -> bool:
@@ -155,7 +158,8 @@ def progress(storage: Storage, experiment: Experiment, now: float) -> Progress:
     open_ = [order for order in planned if order.probe not in done]
     missing = tuple(order.probe for order in open_ if ends_by(order) < now)
     to_come = [order.scheduled_at for order in open_ if order.scheduled_at > now]
-    return Progress(len(planned), len(done), missing, min(to_come, default=None))
+    again = tuple(sorted(repeats(storage, experiment.experiment)))
+    return Progress(len(planned), len(done), missing, min(to_come, default=None), again)
 
 
 def read_readings(storage: Storage, experiment: Experiment) -> list[Reading]:

@@ -144,11 +144,16 @@ class World:
             probes=Probes(self.lambda_, NAME, sleep=lambda _seconds: None),  # type: ignore[arg-type]
             schedules=Schedules(self.scheduler, keys.schedule_group(NAME)),
             queue=self.queue,
+            metrics=self,
             clock=self.clock,
             sleep=self.sleep,
             by="tests",
             contact="tests@example.org",
         )
+
+    def get_metric_statistics(self, **_given: Any) -> Any:
+        """As a CloudWatch that knows nothing yet."""
+        return {"Datapoints": []}
 
     def sleep(self, seconds: float) -> None:
         self.clock.now += seconds

@@ -71,8 +71,27 @@ def test_a_tree_is_shown_beside_the_limit(world: World, capsys: pytest.CaptureFi
     """Level by level, with what was asked for and what the account allows."""
     experiment = start_scaling(world.stand, 2, 3, confirm=lambda _what: False)
     world.drained()
-    show_scaling(experiment, read_readings(world.storage, experiment))
-    assert "up to 7 at once were asked for; the account allows 1,000" in capsys.readouterr().out
+    show_scaling(experiment, read_readings(world.storage, experiment), "3, by CloudWatch")
+    said = capsys.readouterr().out
+    assert "up to 7 at once were asked for; the account allows 1,000" in said
+    assert "throttles: 3, by CloudWatch" in said
+
+
+def test_what_fired_twice_is_told(world: World):
+    """By name: its first answer is the row."""
+    experiment = start_lifetime(world.stand, (300.0,))
+    schedules = dict(world.scheduler.schedules)
+    world.fired()
+    assert len(list(progress_lines(experiment, progress(world.storage, experiment, 0.0), 0.0))) == 1
+    world.scheduler.schedules = {name: one for name, one in schedules.items() if name.endswith("-0-1")}
+    world.fired()
+    [_, again] = progress_lines(experiment, progress(world.storage, experiment, world.clock()), world.clock())
+    assert again == (
+        "1 probe told to run more than once, by what came twice (a schedule, a message); "
+        f"the first answer counts: {experiment.experiment}-0-1"
+    )
+    rows = read_readings(world.storage, experiment)
+    assert [row.fired for row in rows] == [1, 2]
 
 
 def test_progress_names_the_missing(world: World):
