@@ -25,7 +25,7 @@ locals {
     }
     Sending = {
       actions   = ["sqs:SendMessage"]
-      resources = [local.probe_queue_arn, "${local.probe_queue_arn}-dead"]
+      resources = [local.probe_queue_arn]
     }
   }
 }
@@ -43,7 +43,7 @@ module "probe" {
   timeout     = local.probe_timeout
   recursive   = each.key == "probe" # a tree's levels are sent to its own queue; how many they are is in each message
   # A probe that comes late still says when it was sent; one that died is missing, and a repeat would tell of another moment.
-  asynchronous = { retries = 0, seconds = 300 }
+  asynchronous = { retries = 0, seconds = 60 } # the least; the command waits so long for a late one
   permissions  = each.key == "probe" ? merge(local.probe_permissions, local.tree_permissions) : local.probe_permissions
   environment = merge({
     SERPLINE_NAME = var.name
