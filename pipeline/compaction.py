@@ -44,13 +44,17 @@ class Compacted(msgspec.Struct, frozen=True):
 
 
 class TableUpkeep(msgspec.Struct, frozen=True):
-    """What was done to a table; ``left_out`` says why nothing could be compacted, where that is so."""
+    """What was done to a table.
+
+    ``left_out`` says why nothing could be compacted, where that is so; ``late`` that time ran out before the end.
+    """
 
     table: str
     partitions: tuple[Compacted, ...] = ()
     snapshots: int = 0
     removed: Removed = Removed()
     left_out: str = ""
+    late: bool = False
 
 
 class _Group(msgspec.Struct, frozen=True):
@@ -64,7 +68,8 @@ class Compactor:
     """Compacts the tables of one lake: a folder, or a bucket as ``s3://name``.
 
     ``scratch`` is a folder with room for the rows of the group that is merged: the lake's own, or for
-    a bucket the machine's folder for temporary files, where nothing else is said.
+    a bucket the machine's folder for temporary files, where nothing else is said. Once it is ``late`` no
+    further files are compacted; what is old goes all the same.
     """
 
     def __init__(  # noqa: PLR0913  # most have a default that tests replace
@@ -78,8 +83,10 @@ class Compactor:
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.time,
+        late: Callable[[], bool] = lambda: False,
     ) -> None:
         self._catalog = catalog
+        self._late = late
         self._bucket = str(lake).rstrip("/") if str(lake).startswith("s3://") else ""
         self._lake = lake
         self._scratch = scratch if scratch is not None else self._room()
@@ -105,11 +112,13 @@ class Compactor:
                 left_out = _left_out(table, spec, manifests)
             if not left_out:
                 partitions = tuple(self._partitions(table, spec, manifests))
+            late = self._late()
+            # However much there is to compact: where nothing expires every commit gets slower.
             before = self._clock() - keep_hours * 3600
             snapshots = self._expire(table, before)
             with translated():
                 removed = remove_unnamed(table, before)
-            yield TableUpkeep(spec.name, partitions, snapshots, removed, left_out)
+            yield TableUpkeep(spec.name, partitions, snapshots, removed, left_out, late)
 
     def _room(self) -> Path:
         return Path(tempfile.gettempdir() if self._bucket else self._lake)
@@ -136,7 +145,7 @@ class Compactor:
                 of_partition[table.spec().partition_to_path(file.partition, table.schema())].append(file)
         for name, files in sorted(of_partition.items()):
             groups = plan((_facts(file, live) for file in files), self._target)
-            if groups:
+            if groups and not self._late():
                 yield self._partition(table, spec, manifests, name, files, live, groups)
 
     def _partition(  # what a partition is
@@ -153,6 +162,8 @@ class Compactor:
         by_address = {file.file_path: file for file in files}
         after, size_after = count, size
         for facts in groups:
+            if self._late():
+                break
             chosen = tuple(by_address[fact.path] for fact in facts)
             group = _Group(chosen, {file.file_path: live.deletes_of(file.file_path) for file in chosen})
             new = self._replace(table, spec, manifests, group, name)

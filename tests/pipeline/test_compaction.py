@@ -8,6 +8,8 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +20,8 @@ from pyiceberg.manifest import DataFileContent
 
 from pipeline.catalog import Committed, Tables
 from pipeline.compaction import TableUpkeep
+from pipeline.functions.compact import in_function
+from pipeline.functions.runtime import Opened, Remaining
 from pipeline.iceberg import open_folder_catalog, write_data_file
 from pipeline.replacement import Manifests, Replacement
 from stages.shard import ShardRow
@@ -34,7 +38,7 @@ from tests.pipeline.compaction_kit import (
     rows_of,
     write_like,
 )
-from tests.pipeline.kit import each_once
+from tests.pipeline.kit import LOG, each_once
 from tests.pipeline.query.deletes import delete_rows
 from tests.pipeline.test_catalog import open_tables, staged
 
@@ -225,6 +229,35 @@ def test_memory_is_bounded(tmp_path: Path):
     files_after, peak = map(int, done.stdout.split())
     assert files_after == 1
     assert peak < 600_000
+
+
+def test_what_is_late_is_left_to_the_next_turn_and_what_is_old_goes_all_the_same(tmp_path: Path):
+    """A table with more to compact than a turn reaches forgets its old snapshots in that turn, too."""
+    for part in range(3):
+        filled(tmp_path, keywords=3, part=part)
+    answer, looks = rows(tmp_path), iter([False, False])
+    done = compactor(tmp_path, late=lambda: next(looks, True)).compact(keep_hours=0)
+    kept = {one.table: (len(one.partitions), one.late) for one in done}
+    assert kept == {"pages": (1, True), "shards": (0, True), "closings": (0, True)}
+    assert len(pages(tmp_path).metadata.snapshots) == 1
+    assert rows(tmp_path) == answer
+    assert [one.files_after for one in compacted(tmp_path)] == [1, 1]
+    assert rows(tmp_path) == answer
+
+
+def test_a_turn_of_the_function_begins_nothing_in_its_last_third(tmp_path: Path):
+    """What was begun before has that time, and so has the removal of what is old."""
+    for part in range(3):
+        filled(tmp_path, keywords=3, part=part)
+    moments = iter([0.0, 300.0, 300.0])  # the beginning, then two looks
+    place = SimpleNamespace(
+        open_catalog=lambda: open_folder_catalog(tmp_path), lake=tmp_path, clock=lambda: next(moments, 601.0)
+    )
+    told = in_function(
+        cast("Opened", SimpleNamespace(place=place, log=LOG)),
+        cast("Remaining", SimpleNamespace(until=lambda: 900.0)),
+    )
+    assert (told[0]["table"], len(told[0]["partitions"]), told[0]["late"]) == ("pages", 1, True)
 
 
 def test_nothing_is_done_to_an_empty_lake(tmp_path: Path):
