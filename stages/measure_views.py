@@ -1,4 +1,4 @@
-"""The views over ``measurements``: how long environments live, and how a tree of functions spreads.
+"""The views over ``measurements``: what came back, how long environments live, how a tree spreads.
 
 Apart from the others, since the table is only there where something was measured. Percentiles are by
 the nearest rank and counted here: what the dialects call approximate differs between them.
@@ -136,4 +136,44 @@ GROUP BY p.experiment, p.level
 """,
 )
 
-MEASURE_VIEWS = (LIFETIMES, SCALING)
+EXPERIMENTS = View(
+    "experiments",
+    "an experiment, what it was asked for and what came back",
+    columns(
+        "experiment varchar, kind varchar, probes bigint, planned integer, missing bigint, tree varchar, "
+        "hold_s double, account_limit integer, most_at_once bigint, environments bigint, boots bigint, "
+        "repeated bigint, fired_again bigint, errors bigint, first_started_at timestamp(6), "
+        "last_finished_at timestamp(6)"
+    ),
+    """
+WITH steps AS (
+  SELECT m.experiment, m.started_at AS moment, 1 AS change
+  FROM measurements AS m
+  UNION ALL
+  SELECT m.experiment, m.finished_at, -1
+  FROM measurements AS m
+),
+running AS (
+  SELECT s.experiment, sum(s.change) OVER (PARTITION BY s.experiment ORDER BY s.moment, s.change) AS at_once
+  FROM steps AS s
+),
+peaks AS (
+  SELECT r.experiment, CAST(max(r.at_once) AS bigint) AS most_at_once
+  FROM running AS r
+  GROUP BY r.experiment
+)
+SELECT m.experiment, m.kind, count(*) AS probes, max(m.planned) AS planned,
+       max(m.planned) - count(*) AS missing, max(m.tree) AS tree, max(m.hold_s) AS hold_s,
+       max(m.account_limit) AS account_limit, max(k.most_at_once) AS most_at_once,
+       count(DISTINCT m.environment) AS environments, count(DISTINCT nullif(m.boot_id, '')) AS boots,
+       count(CASE WHEN m.receives > 1 THEN 1 END) AS repeated,
+       count(CASE WHEN m.fired > 1 THEN 1 END) AS fired_again, count(m.error) AS errors,
+       min(m.started_at) AS first_started_at, max(m.finished_at) AS last_finished_at
+FROM measurements AS m
+JOIN peaks AS k
+  ON k.experiment = m.experiment
+GROUP BY m.experiment, m.kind
+""",
+)
+
+MEASURE_VIEWS = (EXPERIMENTS, LIFETIMES, SCALING)

@@ -69,7 +69,8 @@ def _footer(found: Sequence[Measured]) -> Html:
         tag("p", f"All times are UTC. {f'Experiments: {names}. ' if names else ''}"),
         tag(
             "p",
-            "The readings are rows of table measurements; views lifetimes and scaling give the same numbers.",
+            "The readings are rows of table measurements; views experiments, lifetimes and scaling give the "
+            "same numbers.",
         ),
     )
 

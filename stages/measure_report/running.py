@@ -22,7 +22,7 @@ def running(name: str, rows: Sequence[Reading], limit: int | None = None) -> Htm
 
     None where every message was delivered again: what comes minutes later would press all else together.
     """
-    shown = first_deliveries(rows)
+    shown = _on_time(rows)
     if not shown:
         return None
     bands = _bands(shown)
@@ -37,6 +37,20 @@ def running(name: str, rows: Sequence[Reading], limit: int | None = None) -> Htm
         [(words, f"o{at}") for at, (words, _) in enumerate(bands, 1)],
         lambda width: _running(width, [some for _, some in bands], limit),
     )
+
+
+def _on_time(rows: Sequence[Reading]) -> list[Reading]:
+    """Without what was delivered again, and without what stands below it: that was sent minutes later.
+
+    Below the root stand all, so that none of them is late against the others.
+    """
+    late: dict[int, int] = {}
+    for row in rows:
+        if row.receives > 1 and row.level > 0:
+            late[row.slot] = min(row.level, late.get(row.slot, row.level))
+    return [
+        row for row in first_deliveries(rows) if row.level <= late.get(row.slot, row.level) or not row.level
+    ]
 
 
 def _bands(rows: Sequence[Reading]) -> list[tuple[str, list[Reading]]]:

@@ -52,7 +52,7 @@ def left_out_note(found: Sequence[Level]) -> Html | str:
         if count == 1
         else f"{count:,} probes came with messages that were delivered again: they are"
     )
-    why = "left out of the delays and the plots, since the queue made them wait"
+    why = "left out of the delays, since the queue made them wait; with what they sent, of the plot over time"
     return tag("p", f"{told} in the counts below, and {why}.", class_="note")
 
 

@@ -41,6 +41,23 @@ def test_the_report_says_how_many_were_left_out() -> None:
     assert "12 min" not in page.partition("<table>")[0].partition("<svg")[2]
 
 
+def test_what_a_late_probe_sends_is_late_too() -> None:
+    """It began twelve minutes after the others: the plot over time shows the others."""
+    late = [measured.tree(726.0 + at, 3, level=2 + at) for at in range(2)]
+    on_time = [measured.tree(1.0, slot, level=2) for slot in range(3)]
+    whole = render_report([*ONCE, AGAIN, *late, *on_time])
+    told = whole.partition('id="s1-running-broad-told">')[2].partition("</desc>")[0]
+    assert "level 2: 3 at most" in told
+    assert "level 3" not in told
+
+
+def test_a_tree_whose_root_was_late_is_drawn_all_the_same() -> None:
+    """All stand below it and are equally late."""
+    root = measured.tree(720.0, 0, level=0, receives=2)
+    later = [measured.tree(721.0, slot) for slot in range(4)]
+    assert "level 1: 4 at most" in render_report([root, *later])
+
+
 @pytest.mark.parametrize("rows", [[AGAIN], [measured.tree(0, 0, level=0), AGAIN]])
 def test_a_level_of_nothing_but_repeats_has_no_delay(rows: list[Any]) -> None:
     """Its row has dashes, and the page is there."""
