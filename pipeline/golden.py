@@ -7,13 +7,15 @@ A case is two files in a source's folder: the answer's body (``full.json``, ``.h
 from __future__ import annotations
 
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import Literal
 
 import msgspec
 
+from pipeline.golden_difference import row_differences
 from pipeline.source_files import LoadedSource
 from stages.extract import domain
 from stages.fetch import Done, Follow, Judgement, judge_response, plan_request
+from stages.found import nothing_found
 from stages.records import Batch, Malformed, Response, Result, Task
 
 CONTENT_TYPES = {
@@ -21,17 +23,18 @@ CONTENT_TYPES = {
     "html": "text/html; charset=utf-8",
     "xml": "application/xml",
 }
-_EXPECTED = ".expected.json"
+EXPECTED = ".expected.json"
+"""How the name of a file ends that says what must come of an answer."""
 
 
-class Answered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Answered(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The answer around its body: the status, and headers beside the content type."""
 
     status: int = 200
     headers: dict[str, str] = {}
 
 
-class ExpectedResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ExpectedResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A row as a file of expected rows has it. A domain that is left out is the URL's host."""
 
     rank: int
@@ -42,14 +45,14 @@ class ExpectedResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     domain: str | None = None
 
 
-class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What must come of an answer.
 
     ``status`` is ``ok``, ``failed``, ``refused``, ``retry`` (it is asked again) or ``follow`` (a
     redirect). ``page`` and ``locale`` are those of the question.
     """
 
-    status: str
+    status: Literal["ok", "failed", "refused", "retry", "follow"]
     reason: str = ""
     total: int | None = None
     results: tuple[ExpectedResult, ...] = ()
@@ -67,66 +70,78 @@ class Case(msgspec.Struct, frozen=True):
 
 
 def golden_cases(loaded: LoadedSource) -> list[Case]:
-    """The cases of a source by name; none where it has no folder."""
+    """The cases of a source by name; none where it has no folder.
+
+    A file of another kind is the answer of a case all the same: one that cannot be checked.
+    """
     if not loaded.golden.is_dir():
         return []
     bodies: dict[str, Traversable] = {}
     expected: dict[str, Traversable] = {}
     for entry in loaded.golden.iterdir():
-        if entry.name.endswith(_EXPECTED):
-            expected[entry.name.removesuffix(_EXPECTED)] = entry
-        elif entry.name.rpartition(".")[2] in CONTENT_TYPES:
-            bodies[entry.name.rpartition(".")[0]] = entry
+        if entry.name.endswith(EXPECTED):
+            expected[entry.name.removesuffix(EXPECTED)] = entry
+        elif not entry.name.startswith("."):
+            bodies[entry.name.rpartition(".")[0] or entry.name] = entry
     return [Case(name, bodies.get(name), expected.get(name)) for name in sorted({*bodies, *expected})]
 
 
-def check_case(loaded: LoadedSource, case: Case) -> str:
-    """What is wrong with a case; empty where the source reads from it what it must."""
+def check_case(loaded: LoadedSource, case: Case) -> list[str]:
+    """Everything that is wrong with a case, a line each; none where the source reads what it must."""
     if case.body is None or case.expected is None:
-        missing = "answer (.json, .html or .xml)" if case.body is None else f"{case.name}{_EXPECTED}"
-        return f"there is no {missing} beside it"
+        missing = "answer (.json, .html or .xml)" if case.body is None else f"{case.name}{EXPECTED}"
+        return [f"there is no {missing} beside it"]
+    if case.body.name.rpartition(".")[2] not in CONTENT_TYPES:
+        return [f"{case.body.name} is no answer: its name must end in .json, .html or .xml"]
     try:
         expected = msgspec.json.decode(case.expected.read_bytes(), type=Expected)
-        judged = _judge(loaded, case.body, expected)
+        batch = question(loaded, expected.page, expected.locale)
+        response = recorded(loaded, case.body, expected.http, batch)
+        judged = judge_response(batch.tasks[0], loaded.source, loaded.extractor, response, now=0.0)
     except (msgspec.DecodeError, Malformed) as error:
-        return f"{case.expected.name}: {error}"
-    return _difference(expected, judged)
+        return [f"{case.expected.name}: {error}"]
+    lines = _differences(expected, judged)
+    if lines and isinstance(judged, Done) and judged.reason == "unreadable":
+        lines += nothing_found(loaded.source, loaded.extractor, response)
+    return lines
 
 
-def _judge(loaded: LoadedSource, body: Traversable, expected: Expected) -> Judgement:
+def question(loaded: LoadedSource, page: int, locale: str | None) -> Batch:
+    """The question that a case answers."""
     spec = loaded.source.spec
-    task = Task("golden", expected.page)
-    locale = expected.locale if expected.locale is not None else spec.default_locale
-    batch = Batch("golden", "1970-01-01", 0, 1, spec.name, locale, "desktop", (task,))
-    url = plan_request(task, batch, loaded.source, "golden").url
+    locale = locale if locale is not None else spec.default_locale
+    return Batch("golden", "1970-01-01", 0, 1, spec.name, locale, "desktop", (Task("golden", page),))
+
+
+def recorded(loaded: LoadedSource, body: Traversable, http: Answered, batch: Batch) -> Response:
+    """The answer as the engine gave it. Raises ``Malformed`` for a locale that the source has not."""
+    url = plan_request(batch.tasks[0], batch, loaded.source, "golden").url
     headers = {"content-type": CONTENT_TYPES[body.name.rpartition(".")[2]]}
-    headers |= {name.lower(): value for name, value in expected.http.headers.items()}
-    response = Response(expected.http.status, headers, body.read_bytes(), url)
-    return judge_response(task, loaded.source, loaded.extractor, response, now=0.0)
+    headers |= {name.lower(): value for name, value in http.headers.items()}
+    return Response(http.status, headers, body.read_bytes(), url)
 
 
-def _difference(expected: Expected, judged: Judgement) -> str:
-    """The first thing that is not as expected, in words."""
+def status_of(judged: Judgement) -> tuple[str, str]:
+    """What a case calls a judgement: its status and reason."""
     status = judged.status if isinstance(judged, Done) else type(judged).__name__.lower()
-    reason = "" if isinstance(judged, Follow) else judged.reason
-    if (status, reason) != (expected.status, expected.reason):
-        return f"expected {_words(expected.status, expected.reason)}, got {_words(status, reason)}"
-    if not isinstance(judged, Done):
-        return ""
+    return status, "" if isinstance(judged, Follow) else judged.reason
+
+
+def _differences(expected: Expected, judged: Judgement) -> list[str]:
+    lines = []
+    got = status_of(judged)
+    if got != (expected.status, expected.reason):
+        lines.append(f"expected {_words(expected.status, expected.reason)}, got {_words(*got)}")
+    if not isinstance(judged, Done) or judged.status != expected.status:
+        return lines
     if judged.total != expected.total:
-        return f"total: expected {expected.total}, got {judged.total}"
-    for at, (want, got) in enumerate(zip(expected.results, judged.results, strict=False)):
-        for name, value in _fields(want).items():
-            if getattr(got, name) != value:
-                return f"results[{at}].{name}: expected {value!r}, got {getattr(got, name)!r}"
-    if len(expected.results) != len(judged.results):
-        return f"expected {len(expected.results)} results, got {len(judged.results)}"
-    return ""
+        lines.append(f"total: expected {expected.total}, got {judged.total}")
+    return lines + row_differences([_row(row) for row in expected.results], judged.results)
 
 
-def _fields(row: ExpectedResult) -> dict[str, Any]:
+def _row(row: ExpectedResult) -> Result:
     named = domain(row.url) if row.domain is None else row.domain
-    return msgspec.structs.asdict(Result(row.rank, row.kind, row.title, row.url, named, row.snippet))
+    return Result(row.rank, row.kind, row.title, row.url, named, row.snippet)
 
 
 def _words(status: str, reason: str) -> str:

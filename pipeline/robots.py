@@ -8,28 +8,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pipeline import keys
-from pipeline.http_client import HttpClient
 from pipeline.storage.protocol import Storage
-from stages.fetch import judge_redirect
-from stages.robots import LIFETIME, Robots, read_robots, robots_request, robots_url
-from stages.source import Source
+from stages.robots import LIFETIME, Robots
 
 MOST_REDIRECTS = 5
 """Redirects of robots.txt that are followed (RFC 9309, 2.3.1.2)."""
 
 _decoder = msgspec.json.Decoder(Robots)
-
-
-async def ask_robots(client: HttpClient, source: Source, url: str, user_agent: str) -> Robots | None:
-    """What a URL's host says now, for one question by hand: unpaced, kept nowhere; None: it cannot say."""
-    asked = robots_url(url)
-    for _ in range(1 + MOST_REDIRECTS):
-        response = await client.send(robots_request(asked, user_agent), source.spec.limits)
-        moved = judge_redirect(response, source)
-        if moved is None:
-            break
-        asked = moved
-    return read_robots(response, 0.0)
 
 
 class RobotsShelf:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import orjson
 import pytest
 
 from pipeline.cli.main import main
-from pipeline.pacers.folder import FolderPaceStore
-from pipeline.pacers.pacer import Pacer
-from pipeline.practice.faults import Fault
 from pipeline.practice.server import PracticeEngine
-from pipeline.source_files import load_sources
 from tests.pipeline.test_local import own_sources
 
 
@@ -102,17 +97,6 @@ def test_what_failed_is_run_again_from_a_file(serpline, tmp_path: Path, keywords
     assert len(engine.arrivals) == 4
 
 
-def test_sources_try_shows_request_judgement_and_rows_and_stores_nothing(serpline, tmp_path: Path, engine):
-    """What is asked, what it meant, what was read; the lake is not even made."""
-    code, out, _ = serpline("sources", "try", "practice_page", "json dumps")
-    assert code == 0
-    assert "GET http://127.0.0.1" in out
-    assert "judged: ok, 10 results" in out
-    assert "https://docs.python.example/" in out
-    assert len(engine.arrivals) == 1
-    assert not (tmp_path / "lake").exists()
-
-
 def test_a_spread_run_lasts_as_long_as_was_said(serpline, tmp_path: Path, engine: PracticeEngine):
     """The real run of one machine: thirty requests over three seconds, and the ledger is complete."""
     path = tmp_path / "list.txt"
@@ -126,60 +110,6 @@ def test_a_spread_run_lasts_as_long_as_was_said(serpline, tmp_path: Path, engine
     code, _, err = serpline("run", str(path), "--run-id", "first")
     assert code == 2
     assert "with other options" in err
-
-
-@pytest.mark.parametrize(
-    ("robots", "said", "asked"),
-    [
-        ("User-agent: *\nDisallow: /search", "robots.txt disallows it", 0),
-        ("", "robots.txt cannot be read now", 0),
-        ("User-agent: *\nDisallow: /private", "judged: ok", 1),
-    ],
-)
-def test_sources_try_obeys_robots_txt(
-    serpline, tmp_path: Path, engine: PracticeEngine, robots: str, said: str, asked: int
-):
-    """A page is asked where robots.txt lets it; not where that disallows it or cannot say anything."""
-    own_sources(tmp_path / "sources", engine.base_url, robots="true")
-    if robots:
-        engine.set_robots(robots)
-    else:
-        engine.set_faults([Fault("unavailable", 1.0, paths=("/robots.txt",))])
-    code, out, _ = serpline("sources", "try", "practice_page", "json dumps")
-    assert code == 1 - asked
-    assert "GET http://127.0.0.1" in out
-    assert said in out
-    assert len([one for one in engine.arrivals if one.path == "/search"]) == asked
-
-
-@pytest.mark.parametrize("reason", ["closed", "trial", "quota", "open again"])
-def test_sources_try_asks_no_source_that_the_fleet_may_not_ask(
-    serpline, tmp_path: Path, engine: PracticeEngine, reason: str
-):
-    """One that is closed, tried or out of quota in the lake is not asked by hand either: it says when."""
-    sources = own_sources(tmp_path / "sources", engine.base_url, quota=1, robots="true")
-    terms = load_sources(sources)["practice_page"].source.spec.politeness
-    ago = 600.0 if reason in ("trial", "open again") else 0.0
-    pacer = Pacer(FolderPaceStore(tmp_path / "lake"), lambda: time.time() - ago)
-    if reason == "quota":
-        pacer.lease("practice_page", terms, 1)
-    else:
-        pacer.refuse("practice_page", terms, None, "http_429")
-    if reason == "trial":
-        Pacer(FolderPaceStore(tmp_path / "lake"), time.time).lease("practice_page", terms, 1)
-    before = pacer.state("practice_page")
-    code, out, _ = serpline("sources", "try", "practice_page", "json dumps")
-    assert pacer.state("practice_page") == before
-    if reason == "open again":
-        assert code == 0
-        return
-    assert code == 1
-    assert "GET http://127.0.0.1" in out
-    assert {"closed": "it refused (http_429)", "trial": "is trying it", "quota": "quota is spent"}[
-        reason
-    ] in out
-    assert "; ask after 2" in out
-    assert len(engine.arrivals) == 0
 
 
 def test_sources_list_and_show(serpline):

@@ -18,7 +18,7 @@ SORTS = ("full", "last", "empty", "refused", "error", "odd")
 
 @pytest.mark.parametrize(("name", "case"), CASES, ids=[f"{name}/{case.name}" for name, case in CASES])
 def test_a_shipped_source_reads_its_golden_answer(name: str, case: Case):
-    assert check_case(SHIPPED[name], case) == ""
+    assert check_case(SHIPPED[name], case) == []
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -76,7 +76,7 @@ def mine(folder: Path) -> LoadedSource:
 
 def wrong(folder: Path) -> str:
     [case] = golden_cases(mine(folder))
-    return check_case(mine(folder), case)
+    return "\n".join(check_case(mine(folder), case))
 
 
 def test_a_copied_source_is_the_users_own(own: Path, capsys: pytest.CaptureFixture[str]):
@@ -114,11 +114,67 @@ ROW = {"rank": 1, "title": "One", "url": "https://a.example/1", "snippet": "the 
         ({"status": "ok", "http": {"status": 404}}, "expected ok, got failed (http_404)"),
         ({"status": "ok", "results": 5}, "full.expected.json"),
         ({"status": "ok", "rows": []}, "full.expected.json"),
+        ({"status": "okay"}, "full.expected.json: Invalid enum value 'okay' - at `$.status`"),
     ],
 )
 def test_what_is_not_as_expected_is_named(own: Path, expected: dict[str, object], said: str):
     write(own, **expected)
     assert said in wrong(own)
+
+
+def test_all_that_is_wrong_is_told_at_once(own: Path):
+    """One round mends a case: every field, every row that is missing or too much, in one answer."""
+    rows = [
+        {**ROW, "title": "Two", "snippet": "other"},
+        {**ROW, "rank": 2, "title": "Gone", "url": "https://a.example/gone"},
+        {**ROW, "rank": 3, "title": "Lost", "url": "https://a.example/lost"},
+    ]
+    write(own, status="ok", total=8, results=rows)
+    assert wrong(own).splitlines() == [
+        "total: expected 8, got 7",
+        "expected 3 results, got 1",
+        "results[0].title: expected 'Two', got 'One'",
+        "results[0].snippet: expected 'other', got 'the first'",
+        "results[1] is missing: organic 2 'Gone' https://a.example/gone",
+        "results[2] is missing: organic 3 'Lost' https://a.example/lost",
+    ]
+
+
+def test_a_row_too_much_is_one_line_and_its_neighbours_ranks(own: Path):
+    """A row that came in above moves the others: it is told as what it is, not as ten other titles."""
+    items = [{"title": title, "link": f"https://a.example/{title}"} for title in ("New", "A", "B")]
+    (own / "full.json").write_bytes(orjson.dumps({"query": "x", "items": items}))
+    rows = [
+        {"rank": rank, "title": title, "url": f"https://a.example/{title}"}
+        for rank, title in ((1, "A"), (2, "B"))
+    ]
+    write(own, status="ok", results=rows)
+    assert wrong(own).splitlines() == [
+        "expected 2 results, got 3",
+        "results[0].rank: expected 1, got 2",
+        "results[1].rank: expected 2, got 3",
+        "too much: organic 1 'New' https://a.example/New",
+    ]
+
+
+def test_an_unreadable_case_says_which_rule_finds_nothing(own: Path):
+    (own / "full.json").write_bytes(b'{"hits": []}')
+    assert wrong(own).splitlines() == [
+        "expected ok, got failed (unreadable)",
+        "answer.results[0].rows finds nothing: 'items'",
+        "answer.total finds nothing: 'total'",
+        "answer.empty finds none of its marks: so «nothing found» is not what this says",
+    ]
+
+
+def test_an_answer_under_another_name_is_told_and_not_passed_over(own: Path):
+    """`.htm`, or no ending at all: the case fails, where silence would look like a case that holds."""
+    (own / "full.json").rename(own / "full.htm")
+    assert wrong(own) == "full.htm is no answer: its name must end in .json, .html or .xml"
+    (own / "full.htm").rename(own / "full")
+    assert wrong(own) == "full is no answer: its name must end in .json, .html or .xml"
+    (own / ".DS_Store").write_bytes(b"")
+    assert len(golden_cases(mine(own))) == 1
 
 
 def test_a_case_without_its_other_half_fails(own: Path):
