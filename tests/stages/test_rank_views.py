@@ -12,7 +12,7 @@ import pytest
 from pipeline.query import Lake
 from stages.records import Page
 from stages.staged import Staged
-from tests.pipeline.query import lakes
+from tests.pipeline.query import lakes, markets
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
-    with Lake(lakes.asked(tmp_path_factory.mktemp("ranks") / "lake")) as opened:
+    with Lake(markets.asked(tmp_path_factory.mktemp("ranks") / "lake")) as opened:
         yield opened
 
 
@@ -55,7 +55,8 @@ def test_a_run_counts_from_its_last_page_on(asked: Lake) -> None:
         ("alpha", "red shoes", "b.example", 1, "https://b.example/1", "run-c"),
         ("alpha", "red shoes", "d.example", 2, "https://d.example/", "run-c"),
         ("alpha", "red shoes", "a.example", 5, "https://a.example/2", "run-c"),
-        ("beta", "hats", "b.example", 1, "https://b.example/hats", "run-c"),
+        ("beta", "gloves", "z.example", 1, "https://z.example/gloves", "run-c"),
+        ("beta", "gloves", "b.example", 2, "https://b.example/g", "run-c"),
         ("beta", "red shoes", "z.example", 1, "https://z.example/", "run-c"),
     ]
 
@@ -164,7 +165,7 @@ def test_rank_changes_compare_whole_answers_to_their_common_depth(asked: Lake) -
         ("red shoes", "run-c", "run-0", "d.example", "entered", None, 2),
     ]
     urls = "SELECT previous_url, url FROM rank_changes WHERE domain = 'a.example' AND run_id = 'run-c'"
-    assert _rows(asked, urls) == [("https://a.example/1", "https://a.example/2")]
+    assert _rows(asked, urls) == [("https://a.example/3", "https://a.example/2")]
 
 
 def test_rank_changes_say_same_and_see_runs_of_one_day(tmp_path: Path) -> None:

@@ -15,13 +15,11 @@ from stages.staged import Staged, decode_staged, encode_staged
 
 FIRST, SECOND, THIRD = "run-a", "run-b", "run-c"
 REFUSED_FILE = "run-d"
-AFTERNOON = "run-0"
 DAYS = {
     FIRST: "2026-07-01",
     SECOND: "2026-07-02",
     THIRD: "2026-07-03",
     REFUSED_FILE: "2026-07-03",
-    AFTERNOON: "2026-07-01",
 }
 
 
@@ -208,38 +206,3 @@ def small(folder: Path) -> Path:
         reopened("2026-07-03T10:00:15", "2026-07-03T10:00:00", "robots_unreachable", source="beta"),
     ]
     return write(folder, [first, second, third, elsewhere], rows, closings)
-
-
-def asked(folder: Path) -> Path:
-    """``small`` with its last run complete, and a second run of the first day, in three markets.
-
-    That run's id comes before the morning's in every order but that of time.
-    """
-    last = staged(THIRD, 3, page("gloves", organic(1, "b.example", "gloves"), at="2026-07-03T10:00:04"))
-    beta = staged(
-        THIRD, 4, page("hats", organic(1, "b.example", "hats"), at="2026-07-03T10:00:05"), source="beta"
-    )
-    afternoon = staged(
-        AFTERNOON,
-        1,
-        page(
-            "red shoes", organic(1, "b.example", "1"), organic(2, "a.example", "1"), at="2026-07-01T15:00:00"
-        ),
-    )
-    mobile = staged(
-        AFTERNOON,
-        2,
-        page(
-            "red shoes", organic(1, "a.example", "m"), organic(4, "b.example", "m"), at="2026-07-01T15:00:01"
-        ),
-        page("sandals", organic(1, "b.example", "s"), organic(3, "a.example", "s"), at="2026-07-01T15:00:02"),
-        device="mobile",
-    )
-    spanish = staged(
-        AFTERNOON,
-        3,
-        page("zapatos", organic(1, "b.example", "z"), organic(2, "a.example", "z"), at="2026-07-01T15:00:03"),
-        locale="es-ES",
-    )
-    rows = [shard_row(AFTERNOON, tasks=4, lines=4, kept=4)]
-    return write(small(folder), [last, beta, afternoon, mobile, spanish], rows)
