@@ -2,9 +2,10 @@
 
 import pytest
 
-from stages.extract import compile_rules
+from stages.extract import MAX_RANK, compile_rules
 from stages.records import Malformed
-from stages.source import Source, SourceError, parse_source
+from stages.source import Limits, Source, SourceError, parse_source
+from stages.source_checks import MOST_ON_A_PAGE, MOST_PAGES
 from tests.stages.kit import CSS, source_of, source_text
 
 KEYED = 'url = "{base_url}/s?q={keyword}"\nheaders = { X = "{secret:K}" }'
@@ -55,21 +56,40 @@ POST = 'url = "{base_url}/s"\nmethod = "POST"\nbody_format = "json"\n'
         ({"politeness": "rate = nan"}, "politeness.rate"),
         ({"politeness": "rate = inf"}, "politeness.rate"),
         ({"politeness": "rate = 1\nburst = 0"}, "politeness.burst"),
-        ({"politeness": "rate = 1\nrest = 10\nmax_rest = 5"}, "politeness.rest"),
+        ({"politeness": "rate = 1\nrest = 10\nmax_rest = 5"}, "politeness.max_rest"),
         *(
             ({"politeness": f"rate = 1\n{name} = {value}"}, f"politeness.{path}")
-            for name, path in (("rest", "rest"), ("max_rest", "rest"), ("max_closed", "max_closed"))
+            for name, path in (("rest", "rest"), ("max_rest", "max_rest"), ("max_closed", "max_closed"))
             for value in ("nan", "inf", "-1", "1e9")
         ),
         *(({"limits": f"timeout = {value}"}, "limits.timeout") for value in ("nan", "inf", "-1", "0", "1e5")),
         ({"answer": CSS + "\n[answer.failed]\nstatus = [418]"}, "answer.failed.status"),
-        ({"answer": CSS + "\n[answer.empty]\nstatus = [999]"}, "answer.empty.status"),
-        ({"answer": CSS + "\n[answer.refused]\nstatus = [0]"}, "answer.refused.status"),
+        *(
+            ({"answer": f"{CSS}\n[answer.{name}]\nstatus = [404, {status}]"}, f"answer.{name}.status[1]")
+            for name in ("empty", "refused")
+            for status in (0, 200, 999)
+        ),
         ({"politeness": 'rate = "fast"'}, "politeness.rate"),
         ({"politeness": "rates = 1"}, "politeness"),
         ({"limits": "bytes = 1"}, "limits.bytes"),
-        ({"limits": "attempts = 0"}, "limits"),
-        ({"paging": "most = 0"}, "paging"),
+        *(
+            ({"limits": f"{name} = {value}"}, f"limits.{name}`")
+            for name in ("attempts", "refusals")
+            for value in (0, 11)
+        ),
+        *(
+            ({"paging": f"{name} = {value}"}, f"paging.{name}`")
+            for name, values in (
+                ("size", (0, -1, 10_001, 3_000_000_000)),
+                ("most", (0, -1, 10_001, 3_000_000_000)),
+                ("first", (-5, -1, 10_001)),
+            )
+            for value in values
+        ),
+        *(
+            ({"request": f'url = "{{base_url}}/s{blank}?q={{keyword}}"'}, "request.url`")
+            for blank in (" ", "\\t", "\\n", "\\r\\n", "\\u0000", "\\u007f", "\\u00a0", "\u00fc")
+        ),
         ({"answer": CSS.replace("css", "regex")}, "answer.language"),
         ({"answer": CSS.replace("snippet =", "text =")}, "answer.results[0].fields.text"),
         ({"answer": CSS.replace('"h3"', '{ select = "a", transforms = ["upper"] }')}, "fields.title.transf"),
@@ -117,6 +137,7 @@ def test_a_wrong_selector_is_refused_with_the_path_of_its_rule(language: str, se
         *("ftp://a.example", "a.example", "http://", "http://[1", "//a.example", ""),
         *("https://me:word@a.example", "https://{keyword}.example", "https://{country}.example"),
         *("https://{secret:K}.example", "https://{base_url}", "https://a.example/{offset}"),
+        *("https://a.example/a b", "https://a .example", "https://a.example/\t", " https://a.example"),
     ],
 )
 def test_a_base_address_must_be_one(base: str):
@@ -190,3 +211,16 @@ def test_the_hash_follows_the_text_of_the_file():
     """A run keeps it, so a changed rule in mid-run is seen."""
     assert source_of().hash == source_of().hash
     assert source_of().hash != source_of(politeness="rate = 2").hash
+
+
+def test_the_last_rank_of_the_most_pages_fits_its_column():
+    """A source may name no page whose counted ranks the table cannot hold: its batch could never be read."""
+    assert MOST_ON_A_PAGE * MOST_PAGES + Limits(bytes=100_000_000).bytes < MAX_RANK
+    paging = source_of(paging=f"size = {MOST_ON_A_PAGE}\nmost = {MOST_PAGES}\nfirst = 0").spec.paging
+    assert (paging.size, paging.most, paging.first) == (MOST_ON_A_PAGE, MOST_PAGES, 0)
+
+
+def test_an_allowed_host_has_no_blank():
+    text = source_text().replace("kind", 'allowed_hosts = ["a.example", "b .example"]\nkind', 1)
+    with pytest.raises(SourceError, match=r"`\$\.allowed_hosts\[1\]`"):
+        parse_source(text)
