@@ -13,7 +13,7 @@ from pipeline.measure.environment import Seen
 from pipeline.measure.experiments import Progress
 from stages.measure import Experiment, Reading
 from stages.measure_plan import size_of_tree
-from stages.measure_report.figures import kept, levels, steps
+from stages.measure_report.figures import kept, levels, steps, unproven
 from stages.measure_report.markup import duration, milliseconds, moment
 
 NAMED = 5
@@ -68,7 +68,7 @@ def show_lifetime(readings: Sequence[Reading]) -> None:
     told = steps(readings)
     for step in told:
         row = step.reading
-        kept_ = {None: "", True: "yes", False: "no"}[step.same_environment]
+        kept_ = {"first": "", "kept": "yes", "new": "no"}.get(step.verdict, step.verdict)
         table.add_row(
             *(moment(row.started_at), row.function, duration(row.pause_s), row.environment),
             *(str(row.invocation), row.address or row.echo_error or "", kept_),
@@ -80,6 +80,10 @@ def show_lifetime(readings: Sequence[Reading]) -> None:
         line = f"after {duration(one.pause_s)}: {one.same} of {one.probes} environments kept"
         seen = addresses.get(one.pause_s)
         screen.print(line + (f", {seen.same} of {seen.probes} addresses" if seen else ""))
+    for pause, (disturbed, unpaired) in unproven(told).items():
+        screen.print(
+            f"after {duration(pause)}: {disturbed} disturbed and {unpaired} after a missing one, not counted"
+        )
 
 
 def show_scaling(experiment: Experiment, readings: Sequence[Reading], throttles: str) -> None:
@@ -88,7 +92,7 @@ def show_scaling(experiment: Experiment, readings: Sequence[Reading], throttles:
     for name in ("delay p50", "p90", "p99", "delivered again", "errors"):
         table.add_column(name)
     for one in levels(readings):
-        counts = (one.level, one.probes, one.most_at_once, one.environments, one.new, one.hosts)
+        counts = (one.level, one.probes, one.most_at_once, one.environments, one.new, one.boots)
         delays = (milliseconds(one.p50), milliseconds(one.p90), milliseconds(one.p99))
         table.add_row(*(f"{count:,}" for count in counts), str(one.addresses or ""), *delays, *_bad(one))
     screen = console()

@@ -19,6 +19,7 @@ from stages.measure_report.markup import (
     milliseconds,
     moment,
     percent,
+    sentence,
     table,
     tag,
 )
@@ -42,16 +43,15 @@ def compared_section(older: Measured, newer: Measured, key: str) -> Html:
         case "environment":
             return _environments(older, newer, dates)
         case "lifetime":
-            below = _lifetimes(older, newer, dates, key)
+            return _lifetimes(older, newer, dates, key)
         case "scaling":
-            below = _scalings(older, newer, dates, key)
-    return joined((below, _conditions(older, newer, dates)))
+            return _scalings(older, newer, dates, key)
 
 
 def _conditions(older: Measured, newer: Measured, dates: tuple[str, str]) -> Html:
     """Whether the two are of one kind in more than their name."""
     rows = [
-        (name, before, after, "same" if before == after else badge("another", "changed"))
+        (name, sentence(before), sentence(after), "same" if before == after else badge("another", "changed"))
         for (name, before), (_, after) in zip(conditions(older), conditions(newer), strict=True)
     ]
     return table("Measured under these conditions", ("Condition", *dates, "Same"), rows, numbers=9)
@@ -118,7 +118,7 @@ def _lifetimes(older: Measured, newer: Measured, dates: tuple[str, str], key: st
     head = ("Pause", *dates, "Changed")
     return joined(
         (
-            tag("div", drawn, class_="plots"),
+            tag("div", drawn, _conditions(older, newer, dates), class_="plots"),
             table("Same environment after a pause, on both dates", head, rows, numbers=1),
             tag("p", note, class_="note"),
         )
@@ -155,7 +155,7 @@ def _scalings(older: Measured, newer: Measured, dates: tuple[str, str], key: str
             ("environments", old.environments, new.environments),
             ("new ones", old.new, new.new),
             ("most at once", old.most_at_once, new.most_at_once),
-            ("boots", old.hosts, new.hosts),
+            ("boots", old.boots, new.boots),
             ("errors", old.errors, new.errors),
         )
         rows += [
@@ -173,7 +173,12 @@ def _scalings(older: Measured, newer: Measured, dates: tuple[str, str], key: str
     )
     return joined(
         (
-            tag("div", drawn if drawn is not None else "", class_="plots"),
+            tag(
+                "div",
+                drawn if drawn is not None else "",
+                _conditions(older, newer, dates),
+                class_="plots",
+            ),
             left_out_note((*before.values(), *after.values())),
             table("Level by level, on both dates", ("Figure", *dates, "Changed"), rows, numbers=1),
             tag("p", note, class_="note"),

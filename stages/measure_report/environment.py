@@ -36,6 +36,7 @@ PASSING: tuple[Row, ...] = (
     ("Environment", lambda row: tag("code", row.environment)),
     ("Start", lambda row: badge("cold", "new") if row.cold else badge("warm", "same")),
     ("Time to initialise", lambda row: milliseconds(row.init_ms)),
+    ("Idle before its first invocation", lambda row: milliseconds(row.idle_ms)),
     ("Start-up delay", lambda row: milliseconds(row.delay_ms)),
     ("Address", lambda row: row.address or row.echo_error or "not asked"),
     ("Error", lambda row: row.error or "none"),

@@ -76,7 +76,7 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     environments: int
     new: int
     most_at_once: int
-    hosts: int
+    boots: int
     addresses: int
     p50: float | None
     p90: float | None
@@ -187,7 +187,7 @@ def _level(number: int, rows: Sequence[Reading]) -> Level:
         environments=len({row.environment for row in rows}),
         new=len({row.environment for row in rows if row.cold}),
         most_at_once=most_at_once(rows),
-        hosts=len({row.boot_id for row in rows} - {""}),
+        boots=len({row.boot_id for row in rows} - {""}),
         addresses=len({row.address for row in rows} - {None}),
         p50=_nearest_rank(delays, 50),
         p90=_nearest_rank(delays, 90),

@@ -31,7 +31,7 @@ def scaling_section(one: Measured, key: str) -> tuple[list[tuple[str, str]], Htm
         ("Account's limit", limit_words(one.rows)),
         ("Environments", f"{len(environments):,}, {len(new):,} new"),
         ("MicroVMs (boots)", f"{len({row.boot_id for row in one.rows} - {''}):,}"),
-        ("Slowest level's 99% within", milliseconds(worst)),
+        ("Slowest level's p99", milliseconds(worst)),
     ]
     drawn = (
         running(f"{key}-running", one.rows, limit_of(one.rows)),
@@ -65,7 +65,7 @@ def _levels(found: Sequence[Level]) -> Html:
         (
             f"{one.level}",
             *(f"{count:,}" for count in (one.probes, one.environments, one.new, one.most_at_once)),
-            one.hosts or "unknown",
+            one.boots or "unknown",
             one.addresses or "not asked",
             *(milliseconds(delay) for delay in (one.p50, one.p90, one.p99)),
             f"{one.repeated:,}",

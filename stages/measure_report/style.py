@@ -45,7 +45,7 @@ figcaption { font-weight: 600; }
   list-style: none; color: var(--quiet); font-size: .875rem; }
 .key { display: inline-block; width: 1rem; height: .625rem; margin-right: .4rem; border-radius: 2px;
   background: var(--tone); }
-svg { display: block; width: 100%; max-width: 700px; height: auto; margin-top: .5rem; }
+svg { display: block; width: 100%; max-width: 580px; height: auto; margin-top: .5rem; }
 svg.slim, svg.vast { display: none; }
 .across svg.vast { max-width: none; }
 svg text { fill: var(--quiet); font: 12px system-ui, -apple-system, "Segoe UI", sans-serif;
@@ -72,6 +72,7 @@ svg .odd { opacity: .5; }
 .across { grid-column: 1 / -1; }
 svg .tick { stroke: var(--tone); stroke-width: 2; }
 .wide { overflow-x: auto; margin-top: 1.25rem; }
+.plots .wide { margin-top: 0; min-width: 0; }
 .wide { background: linear-gradient(to left, var(--sheet) 40%, transparent) right / 3rem 100% no-repeat local,
     linear-gradient(to left, var(--rule), transparent) right / .75rem 100% no-repeat scroll; }
 .wide:focus-visible { outline: 2px solid var(--t1); outline-offset: 2px; }

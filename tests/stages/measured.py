@@ -196,6 +196,7 @@ def machines(
             environment=f"{slot}b6f3a9c2d11",
             boot_id=f"8a1c{slot}f0e-77d2-4a0b-9a5e-2f2f0b7e51aa",
             init_ms=412.0 - 90 * slot,
+            idle_ms=12.0 if slot == 0 else None,
             delay_ms=640.0 - 100 * slot,
             address=f"198.51.100.{slot}",
             os_release="Amazon Linux 2023",

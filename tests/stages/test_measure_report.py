@@ -98,6 +98,7 @@ def test_a_configuration_shows_what_it_runs_on() -> None:
     """A column a configuration, also of what has no column in the table; sizes in their unit."""
     rows = {name: told for name, *told in cells(page_of(MACHINES), "What each configuration runs on")}
     assert rows["Kernel"] == ["5.10.240-238.955.amzn2.aarch64"] * 3
+    assert rows["Idle before its first invocation"] == ["12 ms", "—", "—"]
     assert rows["Time to initialise"] == ["412 ms", "322 ms", "232 ms"]
     assert rows["Memory limit"] == ["128 MiB", "512 MiB", "1.728 GiB"]
     assert rows["Disks"][0].split("/tmp ") == [  # noqa: S108  # what a function has
