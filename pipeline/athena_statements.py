@@ -82,13 +82,16 @@ class AthenaStatements:
         self._sleep = sleep
         self._clock = clock
 
-    def start(self, sql: str) -> str:
-        """Start one statement and give its id. Raises as ``ask``; whoever starts it sees to its end."""
+    def start(self, sql: str, token: str = "") -> str:
+        """Start one statement and give its id. Raises as ``ask``; whoever starts it sees to its end.
+
+        With the ``token`` of an earlier start of the same statement it starts nothing: it gives that id.
+        """
         with self._athena():
             started = self._client.start_query_execution(
                 QueryString=sql,
                 # The same for each of boto3's own tries: a lost reply starts no second query.
-                ClientRequestToken=uuid4().hex,
+                ClientRequestToken=token if token else new_token(),
                 QueryExecutionContext={"Catalog": "AwsDataCatalog", "Database": self._database},
                 WorkGroup=self._workgroup,
             )
@@ -167,6 +170,11 @@ class AthenaStatements:
         if "workgroup" in said.lower():
             return f"{said}: is {self._workgroup}, from SERPLINE_NAME, the name of `terraform apply`?"
         return f"Athena does not take the query: {said}"
+
+
+def new_token() -> str:
+    """What tells one start of a statement from another one of the same."""
+    return uuid4().hex
 
 
 def cost(read: int, usd_a_tb: float = USD_A_TB) -> float:

@@ -7,9 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.athena_statements import USD_A_TB, AthenaStatements, Scanned, check, cost
+from pipeline.athena_statements import USD_A_TB, AthenaStatements, Scanned, check, cost, new_token
+from pipeline.errors import PipelineError
 from pipeline.query.athena_rows import batches, kinds_of
 from pipeline.query.engine import Answer
+
+_CANCELLED = "query {} is cancelled in Athena; what it had read is billed"
+_UNKNOWN = "Athena does not say whether it took the query: look among the workgroup's recent queries"
 
 __all__ = ["USD_A_TB", "AthenaAnswer", "AthenaQuery", "Scanned", "cost"]
 
@@ -39,13 +43,12 @@ class AthenaQuery(AthenaStatements):
         ``Unavailable`` where Athena could not run it. Whatever ends the waiting, Ctrl-C too, stops the
         query: nobody would read what it goes on to be billed for.
         """
-        query_id = self.start(sql)
+        query_id = self._begun(sql)
         try:
             execution = self.waited(query_id, lambda: False)
         except KeyboardInterrupt as interruption:
             self.stop(query_id)
-            said = f"query {query_id} is cancelled in Athena; what it had read is billed"
-            raise KeyboardInterrupt(said) from interruption
+            raise KeyboardInterrupt(_CANCELLED.format(query_id)) from interruption
         except BaseException:
             self.stop(query_id)
             raise
@@ -53,6 +56,19 @@ class AthenaQuery(AthenaStatements):
         pages = self._pages(query_id)
         first = next(pages)
         return AthenaAnswer(self.scanned(execution), first, _chained(first, pages))
+
+    def _begun(self, sql: str) -> str:
+        token = new_token()
+        try:
+            return self.start(sql, token)
+        except KeyboardInterrupt as interruption:
+            # Athena may have taken it. The same start once more tells the id, and starts no second query.
+            try:
+                query_id = self.start(sql, token)
+            except PipelineError:
+                raise KeyboardInterrupt(_UNKNOWN) from interruption
+            self.stop(query_id)
+            raise KeyboardInterrupt(_CANCELLED.format(query_id)) from interruption
 
     def _pages(self, query_id: str) -> Iterator[Mapping[str, Any]]:
         asked: dict[str, Any] = {"QueryExecutionId": query_id, "MaxResults": 1000}

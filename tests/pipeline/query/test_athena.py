@@ -283,6 +283,25 @@ def test_ctrl_c_cancels_the_query():
     assert fake.asked[-1] == ("stop", {"QueryExecutionId": QUERY_ID})
 
 
+def test_ctrl_c_while_athena_takes_the_query_cancels_it_too():
+    """Its id is not known yet: the same start once more tells it, by its token, and no second query runs."""
+    fake = FakeAthena(start=[KeyboardInterrupt(), None])
+    with pytest.raises(KeyboardInterrupt, match=f"query {QUERY_ID} is cancelled in Athena"):
+        _ask(fake)
+    assert fake.calls == ["start", "start", "stop"]
+    assert fake.asked[0] == fake.asked[1]
+    assert fake.asked[2] == ("stop", {"QueryExecutionId": QUERY_ID})
+
+
+def test_ctrl_c_says_so_where_athena_cannot_tell_whether_it_took_the_query():
+    fake = FakeAthena(
+        start=[KeyboardInterrupt(), EndpointConnectionError(endpoint_url="https://athena.example")]
+    )
+    with pytest.raises(KeyboardInterrupt, match="look among the workgroup's recent queries"):
+        _ask(fake)
+    assert fake.calls == ["start", "start"]
+
+
 def test_ctrl_c_is_obeyed_also_where_stopping_fails(monkeypatch: pytest.MonkeyPatch):
     fake = FakeAthena([KeyboardInterrupt()])
 
