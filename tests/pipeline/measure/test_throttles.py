@@ -50,6 +50,12 @@ def test_the_minutes_of_the_tree_are_added_up():
     assert (client.asked["Period"], client.asked["Statistics"]) == (60, ["Sum"])
 
 
+def test_a_minute_that_is_counted_when_its_probes_end_counts_too():
+    """As on an emulator: the last probe began in one minute and ended in the next."""
+    rows = [*ROWS, reading(230, held=30.0)]
+    assert count_throttles(CloudWatch({1: 2.0, 4: 1.0, 5: 100.0}), TREE, rows) == 3
+
+
 @pytest.mark.parametrize("sums", [{}, {1: 2.0, 2: 0.0}])
 def test_what_is_not_there_yet_is_not_known(sums: dict[int, float]):
     """CloudWatch is minutes late: without the last minute there is no number, and nothing is not zero."""
