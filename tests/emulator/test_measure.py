@@ -1,37 +1,39 @@
 """The experiments on the emulator, with seconds for minutes: what is known of it is what they must find.
 
 Its functions are processes of one machine: one boot, one address, as many environments as run at once, and
-new ones after a function was resized. It begins what is scheduled up to ten seconds late.
+new ones after a function was resized or the emulator reset. It runs no more messages of a queue at once than
+the mapping says, and begins what is scheduled up to ten seconds late.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import msgspec
 import pytest
 
 from pipeline import keys
-from pipeline.catalog import Tables
-from pipeline.glue import open_glue_catalog
+from pipeline.measure.experiments import new_name
 from pipeline.storage.s3 import S3Storage
-from stages.measure import Reading, decode_reading
+from stages.measure import Experiment
+from stages.measure_plan import root
+from stages.measure_report.figures import levels, most_at_once
+from tests.browser import chromium, open_tab
 from tests.emulator.deploy import build_packages
-from tests.emulator.emulator import CALLER, REGION
+from tests.emulator.measuring import NAME, measure, memory_of, named, readings, rows, schedules
 from tests.emulator.policies import grants_of, missing
 from tests.emulator.system import System
 
 pytestmark = pytest.mark.timeout(300)
 
-NAME = "serpline-measure"
 SCHEDULE_LATE = 15.0
 """Seconds that a schedule may be late here."""
 
@@ -51,71 +53,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield system
     finally:
         system.stop()
-
-
-def measure(system: System, *words: str, said: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
-    """``serpline measure`` as an operator runs it, who answers ``said`` to what it asks."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SERPLINE_"))},
-        "AWS_ENDPOINT_URL": system.emulator.url,
-        "AWS_ACCESS_KEY_ID": CALLER,
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "SERPLINE_NAME": NAME,
-        "SERPLINE_CONTACT": "tests@example.org",
-        "SERPLINE_LAKE": f"s3://{system.bucket}",
-    }
-    done = subprocess.run(  # noqa: S603 - the command itself
-        [sys.executable, "-m", "pipeline", "measure", *words],
-        env=environment,
-        input=said,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == code, done.stdout + done.stderr + system.complaints()
-    return done
-
-
-def readings(system: System, experiment: str) -> list[Reading]:
-    """What the probes of an experiment wrote."""
-    storage = S3Storage(system.client("s3"), system.bucket)
-    found = [key for key in storage.keys(keys.measurements(experiment)) if key != keys.experiment(experiment)]
-    return [decode_reading(storage.get(key)) for key in found]
-
-
-def rows(system: System, experiment: str) -> list[Reading]:
-    """What the table has of it."""
-    catalog = open_glue_catalog(
-        system.client("glue"),
-        NAME.replace("-", "_"),
-        system.bucket,
-        region=REGION,
-        endpoint=system.emulator.url,
-    )
-    for name, value in (("s3.access-key-id", CALLER), ("s3.secret-access-key", "test")):
-        catalog.properties[name] = value
-    return Tables(catalog).readings(experiment.partition("-")[0], experiment)
-
-
-def schedules(system: System) -> list[str]:
-    """The schedules that are still there."""
-    told = system.client("scheduler").list_schedules(GroupName=f"{NAME}-measure")
-    return [one["Name"] for one in told["Schedules"]]
-
-
-def named(done: subprocess.CompletedProcess[str]) -> str:
-    """The experiment that a command spoke of."""
-    found = re.search(r"experiment ((environment|lifetime|scaling)-\S+?)[:\s]", done.stdout)
-    assert found is not None, done.stdout + done.stderr
-    return found[1]
-
-
-def memory_of(system: System) -> int:
-    told = system.client("lambda").get_function_configuration(FunctionName=f"{NAME}-probe")
-    return int(told["MemorySize"])
 
 
 def test_each_memory_is_an_environment_of_its_own(measured: System):
@@ -184,7 +121,45 @@ def test_a_tree_runs_level_by_level(measured: System):
     assert len({row.boot_id for row in found}) == 1
     measure(measured, "scaling", "--resume", experiment)
     assert len(rows(measured, experiment)) == 7
+    assert {(row.planned, row.tree, row.hold_s, row.account_limit) for row in found} == {(7, "2x3", 6.0, 100)}
+    assert {one.level: one.most_at_once for one in levels(found)} == {0: 1, 1: 3, 2: 3}
     assert not measured.dead_letters()
+
+
+def test_a_tree_runs_no_wider_than_its_queue_lets_it(measured: System):
+    """Three at once by the mapping: the other probes wait their turn, and each is one row all the same."""
+    lambda_, sqs = measured.client("lambda"), measured.client("sqs")
+    function = f"{NAME}-probe"
+    [mapping] = lambda_.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
+    capped = {"UUID": mapping["UUID"], "ScalingConfig": {"MaximumConcurrency": 3}}
+    lambda_.update_event_source_mapping(**capped)
+    try:
+        refused = measure(measured, "scaling", "--tree", "1x6", "--yes", code=2)
+        assert "7 probes at once, and 3 are allowed here" in refused.stderr
+        # Begun all the same, as if the cap had come a moment later.
+        tree = Experiment(
+            experiment=new_name("scaling", time.time()),
+            created_at=time.time(),
+            functions=(function,),
+            levels=1,
+            width=6,
+            hold_s=3.0,
+            limit=100,
+        )
+        storage = S3Storage(measured.client("s3"), measured.bucket)
+        storage.put_new(keys.experiment(tree.experiment), msgspec.json.encode(tree))
+        url = sqs.get_queue_url(QueueName=f"{NAME}-probe")["QueueUrl"]
+        sqs.send_message(QueueUrl=url, MessageBody=msgspec.json.encode(root(tree)).decode())
+        measured.wait_for(lambda: len(readings(measured, tree.experiment)) == 7, within=60)
+    finally:
+        lambda_.update_event_source_mapping(**{**capped, "ScalingConfig": mapping["ScalingConfig"]})
+    done = measure(measured, "scaling", "--resume", tree.experiment)
+    assert "7 of 7 probes answered" in done.stdout
+    assert "throttles: 0, by CloudWatch" in done.stdout
+    found = rows(measured, tree.experiment)
+    assert len(found) == 7
+    assert most_at_once(found) == 3
+    assert max(row.delay_ms for row in found) > 3000
 
 
 def test_a_tree_above_a_tenth_of_the_account_is_asked_about(measured: System):
@@ -210,13 +185,15 @@ def test_a_lifetime_goes_on_by_itself(measured: System):
     measured.wait_for(lambda: not schedules(measured), within=48 + 6 + SCHEDULE_LATE)
     measured.wait_for(lambda: len(readings(measured, experiment)) == 6, within=20)
     # One of them fires again, hours later.
-    order = {"experiment": experiment, "slot": 1, "scheduled_at": time.time()}
+    order = {"experiment": experiment, "slot": 2, "scheduled_at": time.time()}
     measured.invoke("probe", order)
     done = measure(measured, "lifetime", "--resume", experiment)
     assert "6 of 6 probes answered" in done.stdout
+    assert "1 probe told to run more than once, by what came twice (a schedule, a message); " in done.stdout
     measure(measured, "lifetime", "--resume")
     found = rows(measured, experiment)
     assert len(found) == 6
+    assert {row.slot: row.fired for row in found} == {0: 1, 1: 1, 2: 2, 3: 1, 4: 1, 5: 1}
     for function in (f"{NAME}-probe", f"{NAME}-probe-1"):
         copy = sorted((row for row in found if row.function == function), key=lambda row: row.started_at)
         assert [row.pause_s for row in copy] == [None, 12.0, 24.0]
@@ -228,6 +205,8 @@ def test_a_lifetime_goes_on_by_itself(measured: System):
             assert abs(later.rest_s - later.pause_s) < SCHEDULE_LATE
     assert {row.address for row in found} == {"127.0.0.1"}
     assert "after 12 s: 2 of 2 environments kept, 2 of 2 addresses" in done.stdout
+    # What fired twice proves nothing of its own pause.
+    assert "after 24 s: 1 of 1 environments kept" in done.stdout
 
 
 def test_an_aborted_experiment_leaves_nothing(measured: System):
@@ -235,11 +214,13 @@ def test_an_aborted_experiment_leaves_nothing(measured: System):
     seen = named(measure(measured, "environment"))
     begun = named(measure(measured, "lifetime", "--intervals", "300s,600s", "--copies", "2"))
     assert len(schedules(measured)) == 6
+    beside = measure(measured, "environment", "--memory", "256", code=2)
+    assert "not started: probes of another experiment are to come: 6 by schedule" in beside.stderr
     sqs = measured.client("sqs")
     dead = sqs.get_queue_url(QueueName=f"{NAME}-probe-dead")["QueueUrl"]
     sqs.send_message(QueueUrl=dead, MessageBody="{}")
     refused = measure(measured, "clean", code=2)
-    assert "6 probes are to come" in refused.stderr
+    assert "6 schedules and 0 messages of probes are to come" in refused.stderr
     assert len(schedules(measured)) == 6
     done = measure(measured, "clean", "--yes")
     assert "6 schedules" in done.stdout
@@ -251,6 +232,34 @@ def test_an_aborted_experiment_leaves_nothing(measured: System):
     refused = measure(measured, "lifetime", "--resume", begun, code=2)
     assert "there is no experiment" in refused.stderr
     assert "0 schedules" in measure(measured, "clean").stdout
+
+
+def test_a_browser_shows_what_was_measured(measured: System, tmp_path: Path):
+    """The latest of each kind on a real screen: their names and plots, and nothing but the file is loaded."""
+    chromium()
+    names = [
+        named(measure(measured, "environment")),
+        named(measure(measured, "scaling", "--tree", "1x2", "--hold", "1s")),
+    ]
+    page = tmp_path / "measurements.html"
+    done = measure(measured, "report", "--output", str(page))
+    assert str(page) in done.stdout
+
+    async def look() -> None:
+        async with open_tab(tmp_path / "profile") as tab:
+            await tab.show(page, width=1200, dark=False)
+            words = await tab.ask("document.body.innerText")
+            assert all(name in words for name in names)
+            assert await tab.ask("document.querySelectorAll('svg').length") >= 2
+            assert await tab.ask("document.documentElement.scrollWidth") <= 1200
+            asked = [
+                one["params"]["request"]["url"] for one in tab.events if one["method"].endswith("WillBeSent")
+            ]
+            assert set(asked) == {page.as_uri()}
+            assert not [one for one in tab.events if one["method"] == "Log.entryAdded"]
+            assert (await tab.picture()).startswith(b"\x89PNG")
+
+    asyncio.run(look())
 
 
 @pytest.mark.parametrize(
@@ -285,3 +294,18 @@ def test_a_probes_role_allows_what_it_does(measured: System):
     probes = [call for call in measured.recording.calls() if call.function.startswith(f"{NAME}-probe")]
     assert {call.action for call in probes} == {"s3:PutObject", "sqs:GetQueueUrl", "sqs:SendMessage"}
     assert not {lacking for call in probes for lacking in missing(grants[call.function], call)}
+
+
+def test_environments_end_with_the_emulators_reset(measured: System):
+    """It is as after the account's end: the same function meets none of its environments again."""
+    deployment = measured.deployment
+    assert deployment is not None
+    [before] = rows(measured, named(measure(measured, "environment")))
+    [again] = rows(measured, named(measure(measured, "environment")))
+    assert (again.environment, again.cold) == (before.environment, False)
+    measured.emulator.reset()
+    deployment.apply()
+    [after] = rows(measured, named(measure(measured, "environment")))
+    assert after.environment != before.environment
+    assert (after.cold, after.invocation, after.rest_s) == (True, 1, None)
+    assert after.init_ms is not None
