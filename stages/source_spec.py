@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-KINDS = ("organic", "ad", "answer", "news", "image", "video", "local")
+KINDS = ("organic", "ad", "answer", "question", "news", "image", "video", "local")
 TRANSFORMS = ("absolute", "redirect", "number", "regex", "join", "first", "text", "link", "strip")
 FIELDS = ("title", "url", "snippet", "domain", "rank")
 

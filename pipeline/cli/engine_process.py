@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pipeline.errors import Misuse, PipelineError
 from stages.source import Source
 
-SOURCES = ("practice_page", "practice_api")
+SOURCES = ("practice_page", "practice_api", "practice_kinds")
 
 
 @contextmanager
