@@ -54,7 +54,9 @@ def _conditions(older: Measured, newer: Measured, dates: tuple[str, str]) -> Htm
         (name, sentence(before), sentence(after), "same" if before == after else badge("another", "changed"))
         for (name, before), (_, after) in zip(conditions(older), conditions(newer), strict=True)
     ]
-    return table("Measured under these conditions", ("Condition", *dates, "Same"), rows, numbers=9)
+    days = (dates[0][:10], dates[1][:10])
+    head = ("Condition", *(days if days[0] != days[1] else dates), "Same")
+    return table("Measured under these conditions", head, rows)
 
 
 def day_of(one: Measured) -> str:
@@ -159,8 +161,9 @@ def _scalings(older: Measured, newer: Measured, dates: tuple[str, str], key: str
             ("errors", old.errors, new.errors),
         )
         rows += [
-            (f"level {number}, {name}", f"{one:,}", f"{two:,}", _count(one, two, planned=name == "probes"))
+            (f"level {number}, {name}", f"{one:,}", f"{two:,}", _count(one, two, plan=name == "probes"))
             for name, one, two in counts
+            if one != two
         ]
         waits = (("p50", old.p50, new.p50), ("p90", old.p90, new.p90), ("p99", old.p99, new.p99))
         rows += [
@@ -169,7 +172,8 @@ def _scalings(older: Measured, newer: Measured, dates: tuple[str, str], key: str
         ]
     note = (
         f"Changed: a number of probes that differs, a delay that differs by more than {percent(SLOWER)}, and "
-        "another count that differs by as much and by more than chance (two standard deviations)."
+        "another count that differs by as much and by more than chance (two standard deviations). "
+        "Counts that are the same on both dates are left out."
     )
     return joined(
         (
@@ -186,12 +190,12 @@ def _scalings(older: Measured, newer: Measured, dates: tuple[str, str], key: str
     )
 
 
-def _count(one: int, two: int, *, planned: bool) -> object:
+def _count(one: int, two: int, *, plan: bool) -> object:
     """How many probes there are is planned; every other count is a little different each time."""
     if one == two:
         return "same"
     much = abs(two - one) > max(SLOWER * one, CHANCE * math.sqrt(one + two))
-    return badge(f"changed, {two - one:+,}", "changed") if planned or much else f"{two - one:+,}"
+    return badge(f"changed, {two - one:+,}", "changed") if plan or much else f"{two - one:+,}"
 
 
 def _wait(one: float | None, two: float | None) -> object:

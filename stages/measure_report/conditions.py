@@ -67,7 +67,7 @@ def missing_note(one: Measured) -> Html | str:
 def conditions(one: Measured) -> list[tuple[str, str]]:
     """What has to be the same on two dates for them to say something of each other."""
     rows = one.rows
-    found = [("Probes that answered", probes_of(rows).removesuffix(" probes").removesuffix(" probe"))]
+    found = [("Answered", probes_of(rows).removesuffix(" probes").removesuffix(" probe"))]
     if one.kind == "scaling":
         found += [
             ("Tree", tree_words(rows)),

@@ -72,7 +72,7 @@ svg .odd { opacity: .5; }
 .across { grid-column: 1 / -1; }
 svg .tick { stroke: var(--tone); stroke-width: 2; }
 .wide { overflow-x: auto; margin-top: 1.25rem; }
-.plots .wide { margin-top: 0; min-width: 0; }
+.plots .wide { margin-top: 0; min-width: 0; align-self: start; }
 .wide { background: linear-gradient(to left, var(--sheet) 40%, transparent) right / 3rem 100% no-repeat local,
     linear-gradient(to left, var(--rule), transparent) right / .75rem 100% no-repeat scroll; }
 .wide:focus-visible { outline: 2px solid var(--t1); outline-offset: 2px; }

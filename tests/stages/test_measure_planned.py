@@ -89,7 +89,7 @@ def test_a_comparison_says_under_which_conditions() -> None:
     ]
     cells = [[cell.text_content() for cell in row.xpath("./th|./td")] for row in found.xpath("./tbody/tr")]
     assert cells == [
-        ["Probes that answered", "41 of 41", "43 of 43", "another"],
+        ["Answered", "41 of 41", "43 of 43", "another"],
         ["Tree", "2x20", "2x21", "another"],
         ["Hold", "9 s", "5 s", "another"],
         ["Account's limit", "50", "50", "same"],

@@ -243,9 +243,41 @@ def test_a_change_of_survival_is_marked_where_it_is_no_chance() -> None:
 
 
 def test_a_change_of_delays_and_counts_is_marked() -> None:
+    """A delay that moves by a fifth; a count by a fifth and more than chance; a planned one by anything."""
     rows = {name: told for name, *told in cells(page_of(TREE, SLOWER), "Level by level, on both dates")}
-    assert rows["level 1, probes"] == ["40", "40", "same"]
+    assert "level 1, probes" not in rows
     assert rows["level 1, delay p50"][2].startswith("changed, +")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        # 40 of 40 environments were new: four less are chance, and 25 less are not.
+        (0, 4, "-4"),
+        (0, 25, "changed, -25"),
+        # Two new ones that become four are twice as many, and chance.
+        (38, 36, "+2"),
+    ],
+)
+def test_a_count_is_called_changed_where_it_is_no_chance(before: int, after: int, told: str) -> None:
+    """New environments are a few more or less each time."""
+    tree = [measured.tree(slot, slot, environment=f"{slot}", cold=True) for slot in range(40)]
+    older = [msgspec.structs.replace(row, cold=row.slot >= before) for row in tree]
+    newer = [
+        msgspec.structs.replace(row, cold=row.slot >= after, experiment="b", started_at=row.started_at + 4e6)
+        for row in tree
+    ]
+    rows = {name: said for name, *said in cells(page_of(older, newer), "Level by level, on both dates")}
+    assert rows["level 1, new ones"] == [f"{40 - before}", f"{40 - after}", told]
+
+
+def test_another_number_of_probes_is_always_a_change() -> None:
+    tree = [measured.tree(slot, slot) for slot in range(40)]
+    fewer = [
+        msgspec.structs.replace(row, experiment="b", started_at=row.started_at + 4e6) for row in tree[1:]
+    ]
+    rows = {name: said for name, *said in cells(page_of(tree, fewer), "Level by level, on both dates")}
+    assert rows["level 1, probes"] == ["40", "39", "changed, -1"]
 
 
 @pytest.mark.parametrize(
