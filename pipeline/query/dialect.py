@@ -1,15 +1,13 @@
 """Athena's SQL in DuckDB's words: one reading statement in, one out, or ``Misuse`` in one line.
 
-sqlglot translates; what it leaves as it is and DuckDB understands differently is rewritten here:
-``UNNEST`` of rows, the ``*_match`` functions, and ``date_diff``, which Trino counts in whole units.
+sqlglot translates; what it leaves as it is and DuckDB understands differently, ``rewrites`` puts in
+other words.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from itertools import zip_longest
-from typing import Any
 
 import msgspec
 import sqlglot
@@ -17,6 +15,7 @@ from sqlglot import exp
 from sqlglot.errors import ErrorLevel, ParseError, SqlglotError, TokenError, UnsupportedError
 
 from pipeline.errors import Misuse
+from pipeline.query.rewrites import rewrite
 
 # sqlglot tells its logger what it could not parse or say; here both are errors.
 logging.getLogger("sqlglot").addHandler(logging.NullHandler())
@@ -27,14 +26,8 @@ _SHOWN = "understood are SHOW TABLES, SHOW VIEWS, SHOW COLUMNS FROM <table> and 
 _NO_TABLE_FUNCTIONS = "FROM takes tables, views, subqueries and UNNEST here; no function is read as a table"
 _ANALYZE = re.compile(r"\s+ANALYZE\b", re.IGNORECASE)
 _HOW = re.compile(r"^(?:\s*(?:ANALYZE|VERBOSE|\((?=\s*(?:TYPE|FORMAT)\b)[^)]*\)))+", re.IGNORECASE)
-_PLACES = re.compile(r"%(?:%|[^a-zA-Z%]*([a-zA-Z]))")
 _ROWS = ("SELECT", "WITH", "VALUES", "TABLE", "(")
 _STARTS = (*_ROWS, "SHOW", "DESCRIBE", "DESC", "EXPLAIN")
-_MATCHES = {
-    "ANY_MATCH": "len(list_filter({array}, {test})) > 0",
-    "ALL_MATCH": "len(list_filter({array}, {test})) = len({array})",
-    "NONE_MATCH": "len(list_filter({array}, {test})) = 0",
-}
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -150,11 +143,8 @@ def _rows(sql: str, names: Names) -> str:
     if not isinstance(query, exp.Query | exp.Values):
         raise Misuse(_READ_ONLY)
     _check(query, names)
-    for unnest in list(query.find_all(exp.Unnest)):
-        _rewrite_unnest(unnest)
-    text: str = query.transform(_rewrite_function).sql(
-        "duckdb", unsupported_level=ErrorLevel.RAISE, comments=False
-    )
+    rewrite(query)
+    text: str = query.sql("duckdb", unsupported_level=ErrorLevel.RAISE, comments=False)
     return text
 
 
@@ -176,75 +166,6 @@ def _check(query: exp.Query | exp.Values, names: Names) -> None:
         # A lake is one database, whatever it is called in Athena.
         table.set("db", None)
         table.set("catalog", None)
-
-
-def _rewrite_unnest(unnest: exp.Unnest) -> None:
-    """``UNNEST`` as a subquery, where Trino makes columns of rows and DuckDB would give one struct.
-
-    One array with two or more columns after AS is an array of rows; without any, and among several
-    arrays, only a column called ``results`` is taken for one. ``AS t (r)`` keeps the struct.
-    """
-    arrays, alias = unnest.expressions, unnest.args.get("alias")
-    columns = list(alias.columns) if alias is not None else []
-    if len(arrays) == 1 and (len(columns) == 1 or (not columns and not _is_results(arrays[0]))):
-        return
-    whole = [
-        _call("unnest", array, rows=_is_results(array) or (len(arrays) == 1 and len(columns) > 1))
-        for array in arrays
-    ]
-    ordinality = unnest.args.get("offset")
-    if ordinality:
-        number = _call("generate_subscripts", arrays[0], exp.Literal.number(1))
-        name = ordinality.name if isinstance(ordinality, exp.Identifier) else "ordinality"
-        whole.append(exp.Alias(this=number, alias=exp.to_identifier(name)))
-        if columns:
-            columns.append(exp.to_identifier(name))
-    inner = exp.Subquery(this=exp.Select(expressions=whole))
-    named = exp.TableAlias(
-        this=alias.this if alias is not None and alias.this else exp.to_identifier("unnested"),
-        columns=columns,
-    )
-    if isinstance(unnest.parent, exp.Join):
-        unnest.replace(exp.Lateral(this=inner, alias=named))
-    else:
-        inner.set("alias", named)
-        unnest.replace(inner)
-
-
-def _call(name: str, *arguments: exp.Expression, rows: bool = False) -> exp.Expression:
-    depth = [exp.PropertyEQ(this=exp.to_identifier("max_depth"), expression=exp.Literal.number(2))]
-    copies = [argument.copy() for argument in arguments]
-    return exp.Anonymous(this=name, expressions=[*copies, *(depth if rows else [])])
-
-
-def _is_results(array: exp.Expression) -> bool:
-    return isinstance(array, exp.Column) and array.name.lower() == "results"
-
-
-def _rewrite_function(node: Any) -> Any:
-    if isinstance(node, exp.DateDiff):
-        unit = exp.Literal.string(node.text("unit").lower() if node.args.get("unit") else "day")
-        return exp.Anonymous(this="date_sub", expressions=[unit, node.expression, node.this])
-    if isinstance(node, exp.ArraySize):
-        # Of maps too, which sqlglot takes for arrays.
-        return exp.Anonymous(this="cardinality", expressions=[node.this])
-    if isinstance(node, exp.Format):
-        return _printf(node.this, node.expressions)
-    if isinstance(node, exp.Anonymous) and node.name.upper() in _MATCHES and len(node.expressions) == 2:
-        array, test = (one.sql("duckdb") for one in node.expressions)
-        text = _MATCHES[node.name.upper()].format(array=array, test=test)
-        return exp.paren(sqlglot.parse_one(text, read="duckdb"))
-    return node
-
-
-def _printf(pattern: exp.Expression, values: list[exp.Expression]) -> exp.Anonymous:
-    """Trino's ``format``: in DuckDB ``%s`` takes text only."""
-    kinds = [kind for kind in _PLACES.findall(pattern.name) if kind] if pattern.is_string else []
-    given = [
-        exp.cast(value, "text") if kind == "s" else value
-        for value, kind in zip_longest(values, kinds[: len(values)])
-    ]
-    return exp.Anonymous(this="printf", expressions=[pattern, *given])
 
 
 def _place(error: ParseError) -> str:
