@@ -15,6 +15,15 @@ locals {
   # An hour without a commit means something where an hour holds several pages.
   brisk = { for name, source in var.sources : name => source if source.rate >= 4 / 3600 }
 
+  # Windows in which pages are looked at for drift, and the pages that one must hold: of a slow source, or of a short list,
+  # an hour never holds enough. Where a day holds fewer than ten, half of them are enough.
+  drift = merge([
+    for name, source in var.sources : {
+      (name)        = { source = name, alarm = "drift", window = "an hour's", period = 3600, least = 20 }
+      "${name}-day" = { source = name, alarm = "drift-day", window = "a day's", period = 86400, least = min(5, max(1, floor(source.rate * 43200))) }
+    }
+  ]...)
+
   topic = [aws_sns_topic.notices.arn]
 }
 
@@ -176,10 +185,10 @@ resource "aws_cloudwatch_metric_alarm" "closed" {
 
 # Pages that came and could not be read end as failed: an engine that changed its page shows here first.
 resource "aws_cloudwatch_metric_alarm" "drift" {
-  for_each = var.alarms ? var.sources : {}
+  for_each = var.alarms ? local.drift : {}
 
-  alarm_name          = "${var.name}-${each.key}-drift"
-  alarm_description   = "More than a fifth of an hour's pages of ${each.key} were answered and could not be read. The named query drift shows whether its page changed."
+  alarm_name          = "${var.name}-${each.value.source}-${each.value.alarm}"
+  alarm_description   = "More than a fifth of ${each.value.window} pages of ${each.value.source} were answered and could not be read. The named query drift shows whether its page changed."
   evaluation_periods  = 1
   comparison_operator = "GreaterThanThreshold"
   threshold           = 20
@@ -190,7 +199,7 @@ resource "aws_cloudwatch_metric_alarm" "drift" {
   metric_query {
     id          = "share"
     label       = "Unreadable pages, percent"
-    expression  = "IF(SUM([ok, unreadable]) >= 20, 100 * unreadable / SUM([ok, unreadable]), 0)"
+    expression  = "IF(SUM([ok, unreadable]) >= ${each.value.least}, 100 * unreadable / SUM([ok, unreadable]), 0)"
     return_data = true
   }
 
@@ -203,8 +212,8 @@ resource "aws_cloudwatch_metric_alarm" "drift" {
       metric {
         namespace   = local.namespace
         metric_name = "pages_${metric_query.key}"
-        dimensions  = { stage = "fetch", source = each.key }
-        period      = 3600
+        dimensions  = { stage = "fetch", source = each.value.source }
+        period      = each.value.period
         stat        = "Sum"
       }
     }

@@ -279,6 +279,27 @@ def test_alarms_watch_every_queue_and_function(state: State):
     assert [query["id"] for query in asked if query["return_data"]] == ["stalled"]
 
 
+def test_a_source_of_a_few_pages_a_day_can_alarm_of_drift(state: State):
+    """An hour wants 20 pages, a day five: a slow engine that changed, or a short list, is seen too."""
+    alarms = {
+        values["alarm_name"]: values for values in of_type(state, "aws_cloudwatch_metric_alarm").values()
+    }
+    for source in ("practice_page", "brave"):
+        for name, seconds, least in (("drift", 3_600, 20), ("drift-day", 86_400, 5)):
+            alarm = alarms[f"trial-one-{source}-{name}"]
+            asked = {query["id"]: query for query in alarm["metric_query"]}
+            assert f"SUM([ok, unreadable]) >= {least}," in asked["share"]["expression"]
+            for metric in ("ok", "unreadable"):
+                [wanted] = asked[metric]["metric"]
+                assert wanted["period"] == seconds
+                assert wanted["metric_name"] == f"pages_{metric}"
+                assert wanted["dimensions"] == {"stage": "fetch", "source": source}
+            # CloudWatch looks back a day at most where a period is an hour or longer.
+            assert alarm["evaluation_periods"] * seconds <= 86_400
+            # One page that cannot be read is no change of the engine's, where five are needed.
+            assert alarm["threshold"] >= 100 / 5
+
+
 def test_the_dashboard_names_what_there_is(state: State):
     body = json.loads(state["aws_cloudwatch_dashboard.this"]["dashboard_body"])
     text = json.dumps(body)
