@@ -16,7 +16,10 @@ from pipeline.planning import EXAMPLES, MONTH, in_words, of_pages, standing
 from pipeline.settings import PREFIX, Settings
 from pipeline.source_files import load_sources
 from stages.extract import compile_rules
+from stages.fetch import plan_request
+from stages.records import Batch, Task
 from stages.source import TRANSFORMS, AnswerSpec, SourceSpec, parse_source
+from stages.source_spec import KINDS
 from stages.template import SLOTS
 from stages.text_blocks import MAX_LINE, MAX_RATIO
 
@@ -79,13 +82,28 @@ def test_every_link_leads_somewhere():
 
 
 def test_the_examples_of_sources_are_sources():
-    """Each example of the page, completed by the first one's head, is a file that is accepted."""
-    examples = [block for page, block in blocks("toml") if page == "sources.md"]
-    first, *others = [block for block in examples if "[answer]" in block]
-    head = first.partition("[answer]")[0]
-    assert len(others) == 3
-    for text in [first, *(head + other for other in others)]:
-        compile_rules(parse_source(text).spec.answer)
+    """Each example of the page is a file that is accepted, as it is or completed by the first one's head."""
+    examples = [block for page, block in blocks("toml") if page == "sources.md" and "[answer]" in block]
+    whole = [text for text in examples if text.startswith("name = ")]
+    head = whole[0].partition("[answer]")[0]
+    assert (len(whole), len(examples)) == (2, 5)
+    for text in examples:
+        compile_rules(parse_source(text if text in whole else head + text).spec.answer)
+
+
+def test_a_post_in_the_docs_is_what_its_engine_gets():
+    """Braces, quotes and slots of the example's body make JSON, and its first page is the engine's 0."""
+    [text] = [block for page, block in blocks("toml") if page == "sources.md" and "POST" in block]
+    task = Task('say "a"\\b', 2)
+    batch = Batch("r1", "2026-01-31", 0, 1, "my_api", "de-AT", "desktop", (task,))
+    request = plan_request(task, batch, parse_source(text), "agent")
+    assert (request.method, request.url) == ("POST", "http://127.0.0.1:9200/api/search")
+    assert msgspec.json.decode(request.body if request.body is not None else b"") == {
+        "query": 'say "a"\\b',
+        "lang": "de",
+        "page": 1,
+        "size": 20,
+    }
 
 
 def test_every_field_of_a_source_is_documented():
@@ -98,6 +116,8 @@ def test_every_field_of_a_source_is_documented():
         assert f"`answer.{name}`" in page, name
     for name in SLOTS:
         assert f"{{{name}}}" in page, name
+    for name in KINDS:
+        assert f"`{name}`" in page, name
     for name in TRANSFORMS:
         assert re.search(rf"`{name}[`:]", page), name
 
