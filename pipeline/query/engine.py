@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 from pipeline.errors import Misuse, StorageUnavailable
 from pipeline.query.dialect import Names, translate, unknown_table
 from pipeline.query.functions import MACROS
+from pipeline.query.interruption import interruptible
 from pipeline.query.live import LiveTable, live_tables, names_of, select, views_over
 from stages.views import DUCKDB, render
 
@@ -46,11 +48,20 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Answer:
-    """The rows of one query, read once, as DuckDB makes them. Raises ``Misuse`` where a row cannot be."""
+    """The rows of one query, read once, as they are made. Raises ``Misuse`` where a row cannot be.
 
-    def __init__(self, columns: tuple[Column, ...], reader: pa.RecordBatchReader) -> None:
+    ``read`` asks for the next of them; where making them heeds no Ctrl-C it is given as one that does.
+    """
+
+    def __init__(
+        self,
+        columns: tuple[Column, ...],
+        reader: pa.RecordBatchReader,
+        read: Callable[[Callable[[], pa.RecordBatch]], pa.RecordBatch] = lambda next_batch: next_batch(),
+    ) -> None:
         self.columns = columns
         self._reader = reader
+        self._read = read
         self.schema = pa.schema(
             [
                 pa.field(column.name, _arrow_type(column, field.type))
@@ -63,7 +74,7 @@ class Answer:
         while True:
             with in_one_line(None):
                 try:
-                    batch = self._reader.read_next_batch()
+                    batch = self._read(self._reader.read_next_batch)
                 except StopIteration:
                     return
                 arrays = [
@@ -123,8 +134,9 @@ class Lake:
             statements = cursor.extract_statements(asked.sql)
             if len(statements) != 1 or statements[0].type not in _READING:
                 raise Misuse("a query may only read: start it with SELECT, WITH or VALUES")
+            obedient = partial(interruptible, interrupt=cursor.interrupt)
             if asked.plan:
-                rows = cursor.execute(asked.sql).fetchall()
+                rows = obedient(lambda: cursor.execute(asked.sql).fetchall())
                 plan = pa.table({"plan": pa.array([str(row[-1]) for row in rows], pa.string())})
                 return Answer((Column("plan", "varchar"),), plan.to_reader())
             relation = cursor.sql(asked.sql)
@@ -132,7 +144,7 @@ class Lake:
                 Column(name, str(kind).lower())
                 for name, kind in zip(relation.columns, relation.types, strict=True)
             )
-            return Answer(columns, relation.to_arrow_reader(ROWS_A_CHUNK))
+            return Answer(columns, obedient(lambda: relation.to_arrow_reader(ROWS_A_CHUNK)), obedient)
 
     def _prepare(self, tables: tuple[LiveTable, ...]) -> None:
         run = self._connection.execute
