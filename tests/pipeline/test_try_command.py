@@ -8,10 +8,14 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import boto3
 import orjson
 import pytest
+from moto import mock_aws
 
+from pipeline import keys
 from pipeline.cli.main import main
+from pipeline.pacers.dynamodb import DynamoPaceStore
 from pipeline.pacers.folder import FolderPaceStore
 from pipeline.pacers.pacer import Pacer
 from pipeline.practice.faults import Fault
@@ -19,7 +23,9 @@ from pipeline.practice.server import PracticeEngine
 from pipeline.source_files import load_sources
 from stages.pace import PaceState
 from stages.source import Politeness
+from tests.pipeline.aws import KEYS, REGION
 from tests.pipeline.hostile_engine import HostileEngine, answer
+from tests.pipeline.test_dynamodb import make_table
 from tests.pipeline.test_local import own_sources
 
 
@@ -317,3 +323,25 @@ def test_no_secret_is_saved_in_any_encoding(
     assert orjson.loads((golden / "full.json").read_bytes()) == {"items": [{"title": "hello ***"}]}
     assert VALUE not in (golden / "full.expected.json").read_text("utf-8")
     assert main(["sources", "check", "keyed"]) == 0
+
+
+def test_on_aws_a_try_keeps_to_the_deployments_pace(trial: Trial, monkeypatch: pytest.MonkeyPatch):
+    """The line in `sources` decides there, and the pace is the functions' own record in DynamoDB."""
+    for name, value in {**KEYS, "AWS_DEFAULT_REGION": REGION}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SERPLINE_LAKE", "s3://lake-of-tests")
+    with mock_aws():
+        s3, dynamodb = boto3.client("s3"), boto3.client("dynamodb")
+        where = {"LocationConstraint": REGION}
+        s3.create_bucket(Bucket="lake-of-tests", CreateBucketConfiguration=where)
+        terms = {"practice_page": {"rate": 0.01, "quota": 7}}
+        s3.put_object(Bucket="lake-of-tests", Key=keys.TERMS, Body=orjson.dumps(terms))
+        make_table(dynamodb, "serpline-pace")
+        assert trial.ask()[0] == 0
+        assert Pacer(DynamoPaceStore(dynamodb, "serpline-pace"), time.time).state("practice_page").quota_used
+        code, out = trial.ask()
+    assert code == 1
+    assert "not asked: all it may be asked now is taken" in out
+    assert len(trial.searches) == 1
