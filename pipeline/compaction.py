@@ -19,15 +19,15 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFile, FileFormat
 from pyiceberg.table import Table
 
-from pipeline.errors import CommitConflict, DiskFull, Misuse, Retryable
+from pipeline.errors import CommitConflict, Misuse
 from pipeline.expiry import Removed, expire_snapshots, local_folder, remove_unnamed
 from pipeline.iceberg import UnknownOutcome, knows_all_columns, open_table, translated
 from pipeline.merging import merge_files
 from pipeline.replacement import LiveFiles, Manifests, Replacement
+from pipeline.replacing import TRIES, replace_group, wait_before
 from stages.compact import ALONE_BYTES, TARGET_BYTES, FileFacts, plan
 from stages.tables import TABLES, TableSpec
 
-COMMIT_TRIES = 30
 KEEP_HOURS = 24.0
 
 
@@ -46,7 +46,8 @@ class Compacted(msgspec.Struct, frozen=True):
 class TableUpkeep(msgspec.Struct, frozen=True):
     """What was done to a table.
 
-    ``left_out`` says why nothing could be compacted, where that is so; ``late`` that time ran out before the end.
+    ``left_out`` says why nothing could be compacted, where that is so; ``late`` that time
+    ran out before the end.
     """
 
     table: str
@@ -187,71 +188,66 @@ class Compactor:
                 if manifests.live_files(table.refresh()).still(group.deletes):
                     raise
                 return None
-        landed, certain = self._commit(table, manifests, group, new)
-        if landed:
-            return new
-        if certain:
-            # Of an outcome that nobody knows the files stay: a late commit may still name them.
-            _remove(table, new)
-        return None
-
-    def _commit(
-        self, table: Table, manifests: Manifests, group: _Group, new: list[DataFile]
-    ) -> tuple[bool, bool]:
-        """Whether the group was replaced, and whether that is certain.
-
-        Raises ``Retryable`` where at the end it was no other's commit but an outage, as a disk that is full.
-        """
-        attempts: set[int] = set()
-        certain = True
-        outage: Retryable | None = None
-        for tried in range(COMMIT_TRIES):
-            try:
-                with translated():
-                    table.refresh()
-                    # Which snapshots there are, not which files: ours may be replaced again by now.
-                    if any(table.metadata.snapshot_by_id(one) is not None for one in attempts):
-                        return True, True
-                    live = manifests.live_files(table)
-                    if not live.still(group.deletes):
-                        return False, certain
-                    replacement = Replacement(table, manifests)
-                    attempts.add(replacement.snapshot_id)
-                    old = [*group.files, *live.idle({file.file_path for file in group.files})]
-                    self._run(replacement, old, new)
-                    return True, True
-            except CommitConflict:
-                outage = None
-            except DiskFull:
-                # Of what was written for nothing, the room is wanted.
-                if certain:
-                    _remove(table, new)
-                raise
-            except Retryable as error:
-                # It may have landed before the answer was lost; the next look tells.
-                certain, outage = False, error
-            self._sleep(min(1.0, 0.02 * 2**tried) * (0.5 + self._jitter()))
-        if outage is not None:
-            raise outage
-        return False, certain
+        named = _Named(table, manifests, group, new, self._run)
+        return new if replace_group(named, self._sleep, self._jitter) == "replaced" else None
 
     def _run(self, replacement: Replacement, old: list[DataFile], new: list[DataFile]) -> None:
         replacement.run(old, new)
 
     def _expire(self, table: Table, before: float) -> int:
-        for tried in range(COMMIT_TRIES):
+        for tried in range(TRIES):
             try:
                 with translated():
                     return expire_snapshots(table.refresh(), before)
             except (CommitConflict, UnknownOutcome):
-                self._sleep(min(1.0, 0.02 * 2**tried) * (0.5 + self._jitter()))
+                self._sleep(wait_before(tried + 1, self._jitter()))
         raise CommitConflict("expiry lost to other commits each time; run it again later")
 
 
-def _remove(table: Table, files: list[DataFile]) -> None:
-    with translated():
-        for file in files:
-            table.io.delete(file.file_path)
+class _Named:
+    """A group's files in the table, and the new ones that no snapshot names yet."""
+
+    def __init__(
+        self,
+        table: Table,
+        manifests: Manifests,
+        group: _Group,
+        new: list[DataFile],
+        run: Callable[[Replacement, list[DataFile], list[DataFile]], None],
+    ) -> None:
+        self._table = table
+        self._manifests = manifests
+        self._group = group
+        self._new = new
+        self._run = run
+        self._tries: set[int] = set()
+        self._live: LiveFiles | None = None
+
+    def look(self) -> None:
+        with translated():
+            self._table.refresh()
+
+    def landed(self) -> bool:
+        return any(self._table.metadata.snapshot_by_id(one) is not None for one in self._tries)
+
+    def still(self) -> bool:
+        with translated():
+            self._live = self._manifests.live_files(self._table)
+        return self._live.still(self._group.deletes)
+
+    def replace(self) -> None:
+        assert self._live is not None  # noqa: S101  # looked at before
+        old = self._group.files
+        idle = self._live.idle({file.file_path for file in old})
+        with translated():
+            replacement = Replacement(self._table, self._manifests)
+            self._tries.add(replacement.snapshot_id)
+            self._run(replacement, [*old, *idle], self._new)
+
+    def discard(self) -> None:
+        with translated():
+            for file in self._new:
+                self._table.io.delete(file.file_path)
 
 
 def _left_out(table: Table, spec: TableSpec, manifests: Manifests) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from pipeline import keys
-from pipeline.errors import CatalogUnavailable, CommitConflict, Retryable
-from pipeline.iceberg import UnknownOutcome
-from pipeline.simulate.catalog import COMMIT_TAKES, BatchKey, DataFile, Snapshot
+from pipeline.errors import CatalogUnavailable
+from pipeline.replacing import Replaced, replace_group
+from pipeline.simulate.catalog import BatchKey, DataFile, Snapshot
 from pipeline.simulate.faults import Life, Violation
 from pipeline.simulate.operators import lives
 from pipeline.simulate.world import World
@@ -21,10 +21,11 @@ COMPACT_EVERY = 50.0
 MERGING = 20.0
 """Seconds that merging takes, at most."""
 
-COMMIT_TRIES = 30
 ROW_BYTES = 1_000
 TARGET = 100 * ROW_BYTES
 """Small, so that files of a few batches are worth a compaction."""
+
+NOTES: dict[Replaced, str] = {"replaced": "compacts", "given up": "gives up", "unknown": "does not know"}
 
 Rows = tuple[tuple[str, int, str, str, str], ...]
 
@@ -101,47 +102,10 @@ def _look(world: World, life: Life) -> Snapshot:
 
 
 def _replace(world: World, life: Life, old: list[DataFile]) -> None:
-    """Write what replaces these files, and commit it until it is there or cannot be any more.
-
-    An attempt without a reply may have landed, or land yet: each look asks for that first.
-    """
+    """Write what replaces these files, and commit it as the compactor does."""
     pages = {key: rows for file in old for key, rows in file.pages.items()}
     new = world.catalog.new_file(pages=pages)
+    group = world.parts.group(world.catalog, world.faults, life, old, new)
     world.timeline.sleep(world.random.random() * MERGING)
-    gone = set(map(id, old))
-    attempts: set[int] = set()
-    for tried in range(COMMIT_TRIES):
-        try:
-            current = _look(world, life)
-            if world.catalog.landed(attempts):
-                world.faults.note("compact", "finds its commit")
-                return
-            if not gone <= set(map(id, current.files)):
-                world.faults.note("compact", "gives up")
-                return
-            _commit(world, life, current, gone, new, attempts)
-        except Retryable:
-            world.timeline.sleep(min(1.0, 0.02 * 2**tried) * (0.5 + world.random.random()))
-        else:
-            world.faults.note("compact", "compacts", f"{len(old)}")
-            return
-    raise CommitConflict("simulated: compaction lost to other commits each time")
-
-
-def _commit(
-    world: World, life: Life, current: Snapshot, gone: set[int], new: DataFile, attempts: set[int]
-) -> None:
-    if world.faults.happens(world.faults.weather.conflict):
-        # Another's commit of something else, between our look and our commit.
-        world.catalog.commit(current, current.files)
-    attempt = world.catalog.new_attempt()
-    attempts.add(attempt)
-    kept = [file for file in current.files if id(file) not in gone]
-    world.faults.effect(
-        life,
-        "compaction",
-        f"{PAGES.name} {new.rows}",
-        lambda: world.catalog.commit(current, [*kept, new], attempt),
-        UnknownOutcome,
-        takes=COMMIT_TAKES,
-    )
+    done = replace_group(group, world.timeline.sleep, world.random.random)
+    world.faults.note("compact", NOTES[done], f"{len(old)}")

@@ -142,7 +142,8 @@ def _people(world: World, reader: Reader) -> None:
     spawn("conduct", lambda: operators.conductor(world))
     spawn("ledger", lambda: operators.ledger_keeper(world))
     spawn("reader", reader.work)
-    spawn("compact", lambda: compactor(world))
+    for copy in range(2):  # by schedule, and by hand beside it
+        spawn(f"compact{copy}", lambda: compactor(world))
 
 
 def _always() -> bool:

@@ -25,6 +25,7 @@ from pipeline.simulate.files import KeywordFile
 from pipeline.simulate.mail import Mail
 from pipeline.simulate.pace import Paces, SimulatedPaceStore
 from pipeline.simulate.queues import SimulatedBroker
+from pipeline.simulate.replacing import SimulatedGroup
 from pipeline.simulate.storage import Bucket, SimulatedStorage
 from pipeline.simulate.timeline import Timeline
 from pipeline.simulate.trace import Trace
@@ -47,6 +48,7 @@ class Parts(msgspec.Struct, frozen=True):
     shard: type[ShardStep] = ShardStep
     fetch: type[FetchStep] = FetchStep
     aggregate: type[AggregateStep] = AggregateStep
+    group: type[SimulatedGroup] = SimulatedGroup
 
 
 class Log:

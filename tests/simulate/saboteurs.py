@@ -13,6 +13,7 @@ from pipeline.queues.protocol import Received
 from pipeline.retrieve import Retrieved, Retriever
 from pipeline.simulate.catalog import COMMIT_TAKES, Catalog, SimulatedTables
 from pipeline.simulate.queues import SimulatedBroker, SimulatedQueue
+from pipeline.simulate.replacing import SimulatedGroup
 from pipeline.simulate.storage import SimulatedStorage
 from pipeline.simulate.world import Parts
 from pipeline.steps.fetch import FetchStep
@@ -208,6 +209,26 @@ class ThawingStorage(SimulatedStorage):
         return True
 
 
+class CarelessGroup(SimulatedGroup):
+    """Replaces files whether they are still there or not."""
+
+    def still(self) -> bool:
+        return True
+
+
+class StaleGroup(SimulatedGroup):
+    """Commits what it saw when it read the files: what others appended since is gone."""
+
+    def look(self) -> None:
+        seen = self._seen
+        super().look()
+        self._now, self._seen = self._seen, seen
+
+    def replace(self) -> None:
+        kept = [file for file in self._seen.files if id(file) not in self._gone]
+        self._catalog.commit(self._now, [*kept, self._new], self._catalog.new_attempt())
+
+
 SABOTEURS: dict[str, Parts] = {
     "a message is acknowledged before it was worked on": Parts(broker=EagerBroker),
     "a staged object is written over another": Parts(storage=OverwritingStorage),
@@ -224,4 +245,6 @@ SABOTEURS: dict[str, Parts] = {
     "a batch is asked twice in one delivery": Parts(fetch=DoubtingFetch),
     "a quota is not looked at": Parts(fetch=SpendthriftFetch),
     "a closing is forgotten before it is told": Parts(fetch=HastyFetch),
+    "compaction replaces files that are gone": Parts(group=CarelessGroup),
+    "compaction drops what came since it read": Parts(group=StaleGroup),
 }
