@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Protocol
 
 import aiohttp
+import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
 from aiohttp.resolver import ThreadedResolver
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from stages.echo import spellings, without_secrets
@@ -26,11 +30,19 @@ _BUFFER = 1 << 18
 """Bytes read from a connection at once: a whole results page wakes the loop once or twice."""
 
 
+Slot = Callable[[], Awaitable[bool]]
+"""Waits for the moment at which a request may leave; False where it may not leave any more."""
+
+
 class HttpClient(Protocol):
     """The seam between deciding what to ask and asking it."""
 
-    async def send(self, request: Request, limits: Limits) -> Response:
-        """Send one request. A failure below HTTP is a ``Response`` with ``failure``, never an exception."""
+    async def send(self, request: Request, limits: Limits, slot: Slot | None = None) -> Response:
+        """Send one request. A failure below HTTP is a ``Response`` with ``failure``, never an exception.
+
+        ``slot`` is asked once the connection is there, right before anything is sent: nothing is sent and
+        the failure is ``late`` where it says no. The connection is kept for the next request.
+        """
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -38,6 +50,39 @@ class HttpClient(Protocol):
 
 class PrivateAddress(OSError):
     """A host has no address but those that the source may not be asked at."""
+
+
+class _Late(Exception):
+    """The slot of a request passed while its connection was made."""
+
+
+_leaving: ContextVar[Slot | None] = ContextVar("_leaving", default=None)
+"""Asked before the request of this task goes over its connection."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Asks whether a request may still leave when its connection is there, be it new or kept.
+
+    Names, handshakes and TLS take as long as they take; what they made late would bunch up with the next.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # the library's name and meaning
+    ) -> Connection:
+        """A connection that the request may use now. Raises ``_Late`` where it may not any more."""
+        connection = await super().connect(req, traces, timeout)
+        leave = _leaving.get()
+        try:
+            if leave is None or await leave():
+                return connection
+        except BaseException:
+            connection.close()
+            raise
+        connection.release()
+        raise _Late
 
 
 class GuardedResolver(AbstractResolver):
@@ -86,47 +131,50 @@ class AiohttpClient:
         self._private_hosts = private_hosts
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
-        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
 
-    async def send(self, request: Request, limits: Limits) -> Response:
-        """Send one request. A failure below HTTP is a ``Response`` with ``failure``, never an exception."""
+    async def send(self, request: Request, limits: Limits, slot: Slot | None = None) -> Response:
+        """Send one request. A failure below HTTP is a ``Response`` with ``failure``, never an exception.
+
+        Making the connection may take ``limits.timeout``, and the answer, from when the request left, too.
+        """
+        heard = _Heard(time.perf_counter())
+        try:
+            async with asyncio.timeout(limits.timeout) as bound:
+
+                async def leave() -> bool:
+                    bound.reschedule(None)
+                    left = slot is None or await slot()
+                    heard.began = time.perf_counter()
+                    bound.reschedule(asyncio.get_running_loop().time() + limits.timeout)
+                    return left
+
+                _leaving.set(leave)
+                await self._exchange(request, limits, heard)
+        except (_Late, aiohttp.ClientError, OSError, ValueError) as error:
+            heard.failure = _failure(error)
+        latency_ms = round((time.perf_counter() - heard.began) * 1000)
+        answer = Response(heard.status, heard.headers, heard.body, request.url, latency_ms, heard.failure)
+        return without_secrets(answer, self._spellings, limits.bytes) if self._spellings else answer
+
+    async def _exchange(self, request: Request, limits: Limits, heard: _Heard) -> None:
+        """Send and read; what came before something fails is heard all the same."""
         if self._session is None:
             self._session = _session(
                 GuardedResolver(private_hosts=self._private_hosts, resolver=self._resolver)
             )
-        timeout = self._timeouts.setdefault(limits.timeout, aiohttp.ClientTimeout(total=limits.timeout))
-        started = time.perf_counter()
-        failure, status, headers, body = "", 0, {}, b""
-        try:
-            url = URL(request.url, encoded=True)
-            self._check_host(url.host if url.host is not None else "")
-            async with self._session.request(
-                request.method,
-                url,
-                headers=self._headers(request),
-                data=request.body,
-                allow_redirects=False,
-                timeout=timeout,
-            ) as response:
-                status = response.status
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                body, whole = await _read(response, limits.bytes, request.enough)
-                failure = "" if whole else "too_large"
-        except TimeoutError:
-            failure = "timeout"
-        except aiohttp.ClientPayloadError:
-            failure = "cut_short"
-        except PrivateAddress:
-            failure = "private_address"
-        except aiohttp.ClientConnectorDNSError as error:
-            failure = "private_address" if isinstance(error.os_error, PrivateAddress) else "dns"
-        except (aiohttp.ClientConnectionError, OSError):
-            failure = "connection"
-        except (aiohttp.ClientError, ValueError):
-            failure = "not_http"
-        latency_ms = round((time.perf_counter() - started) * 1000)
-        answer = Response(status, headers, body, request.url, latency_ms, failure)
-        return without_secrets(answer, self._spellings, limits.bytes) if self._spellings else answer
+        url = URL(request.url, encoded=True)
+        self._check_host(url.host if url.host is not None else "")
+        async with self._session.request(
+            request.method,
+            url,
+            headers=self._headers(request),
+            data=request.body,
+            allow_redirects=False,
+        ) as response:
+            heard.status = response.status
+            heard.headers = {name.lower(): value for name, value in response.headers.items()}
+            heard.body, whole = await _read(response, limits.bytes, request.enough)
+            heard.failure = "" if whole else "too_large"
 
     def _check_host(self, host: str) -> None:
         """An address in the URL itself is seen by no resolver. Raises ``PrivateAddress``."""
@@ -149,10 +197,36 @@ class AiohttpClient:
             self._session = None
 
 
+class _Heard(msgspec.Struct):
+    """What is known of an answer so far, and when its request left."""
+
+    began: float
+    status: int = 0
+    headers: dict[str, str] = {}
+    body: bytes = b""
+    failure: str = ""
+
+
+def _failure(error: Exception) -> str:
+    """The name of what went wrong below HTTP; the first that fits."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "private_address" if isinstance(error.os_error, PrivateAddress) else "dns"
+    names: tuple[tuple[str, type[Exception] | tuple[type[Exception], ...]], ...] = (
+        ("late", _Late),
+        ("timeout", TimeoutError),
+        ("cut_short", aiohttp.ClientPayloadError),
+        ("private_address", PrivateAddress),
+        ("connection", (aiohttp.ClientConnectionError, OSError)),
+    )
+    return next((name for name, kind in names if isinstance(error, kind)), "not_http")
+
+
 def _session(resolver: AbstractResolver) -> aiohttp.ClientSession:
     session = aiohttp.ClientSession(
         auto_decompress=False,
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, resolver=resolver),
+        connector=_Connector(limit=0, ttl_dns_cache=300, resolver=resolver),
+        # Each request has its own bound, which begins anew when it leaves.
+        timeout=aiohttp.ClientTimeout(total=None),
         cookie_jar=aiohttp.DummyCookieJar(),
         read_bufsize=_BUFFER,
         # Proxies come from settings alone; the environment is read in one place.

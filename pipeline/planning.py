@@ -16,8 +16,9 @@ import msgspec
 
 from pipeline.backlog import BATCHES_A_CHUNK, Room
 from pipeline.loads import Load, Terms
+from pipeline.permission import WATCH
 from pipeline.queues.protocol import MAX_DELAY
-from pipeline.retrieve import PATIENCE, WATCH
+from pipeline.retrieve import PATIENCE
 from pipeline.runs import batch_size
 from pipeline.source_files import LoadedSource
 from pipeline.steps.drop import LINES_A_SECOND

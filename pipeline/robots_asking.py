@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from pipeline.http_client import HttpClient
 from pipeline.robots import MOST_REDIRECTS, RobotsShelf
 from stages.fetch import Refused, judge_redirect, retry_after_of
 from stages.pace import Lease
-from stages.records import Response
+from stages.records import Request, Response
 from stages.robots import Robots, allowed_by, read_robots, robots_request, robots_url
 from stages.source import Source
 
@@ -19,16 +18,14 @@ from stages.source import Source
 class Asking(msgspec.Struct, frozen=True):
     """What reading rules needs of whoever asks.
 
-    ``slot`` waits for a lease of one request and its moment, and gives None where there is no time for it;
-    ``heed`` is told each answer and when its request left, ``untried`` each lease that decided no trial.
+    ``send`` sends a request in a lease of its own, once there is one, and gives None where there is no time
+    for it; ``untried`` is told each lease that decided no trial.
     """
 
     source: Source
-    client: HttpClient
     user_agent: str
     clock: Callable[[], float]
-    slot: Callable[[], Awaitable[Lease | None]]
-    heed: Callable[[Response, float], Awaitable[None]]
+    send: Callable[[Request], Awaitable[tuple[Response, Lease] | None]]
     untried: Callable[[Lease], Awaitable[None]]
 
 
@@ -44,9 +41,12 @@ class HostRules:
         """Whether the rules of a URL's host have been read."""
         return self._shelf is None or robots_url(url) in self._allowed
 
-    def allow(self, url: str) -> bool:
-        """Whether a URL of a known host may be asked."""
-        return self._shelf is None or self._allowed[robots_url(url)](url)
+    async def allow(self, url: str) -> bool:
+        """Whether a URL of a known host may be asked. Others have a turn meanwhile: rules may be many."""
+        if self._shelf is None:
+            return True
+        await asyncio.sleep(0)
+        return self._allowed[robots_url(url)](url)
 
     async def learn(self, url: str) -> Refused | bool:
         """Read the rules of a host: True; False where there was no time; ``Refused`` if it cannot say."""
@@ -60,19 +60,16 @@ class HostRules:
                 return asked if asked is not None else False
             await asyncio.to_thread(self._shelf.keep, where, asked)
             robots = asked
-        self._allowed[where] = allowed_by(robots, self._asking.user_agent)
+        self._allowed[where] = await asyncio.to_thread(allowed_by, robots, self._asking.user_agent)
         return True
 
     async def _ask(self, url: str) -> Robots | Refused | None:
         asking = self._asking
         for _ in range(1 + MOST_REDIRECTS):
-            lease = await asking.slot()
-            if lease is None:
+            answered = await asking.send(robots_request(url, asking.user_agent))
+            if answered is None:
                 return None
-            sent_at = asking.clock()
-            request = robots_request(url, asking.user_agent)
-            response = await asking.client.send(request, asking.source.spec.limits)
-            await asking.heed(response, sent_at)
+            response, lease = answered
             moved = judge_redirect(response, asking.source)
             now = asking.clock()
             robots = read_robots(response, now) if moved is None else None

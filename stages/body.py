@@ -7,9 +7,10 @@ import re
 from contextlib import suppress
 from typing import Literal
 
+import msgspec
 from isal import isal_zlib
 
-from stages.records import Malformed
+from stages.records import Malformed, Response
 
 ACCEPT_ENCODING = "gzip, deflate"
 """What ``inflate`` can undo, and so what requests ask for."""
@@ -56,6 +57,19 @@ def inflate(body: bytes, content_encoding: str, limit: int) -> bytes:
     if len(body) > limit:
         raise TooLarge(f"the body is larger than {limit:,} bytes")
     return body
+
+
+def unpacked(response: Response, limit: int) -> Response:
+    """The answer with its body inflated; as it is where that cannot be, for whoever judges it to say why."""
+    encoding = response.headers.get("content-encoding")
+    if encoding is None:
+        return response
+    try:
+        body = inflate(response.body, encoding, limit)
+    except Malformed:
+        return response
+    headers = {name: value for name, value in response.headers.items() if name != "content-encoding"}
+    return msgspec.structs.replace(response, headers=headers, body=body)
 
 
 def _is_zlib(body: bytes) -> bool:

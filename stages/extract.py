@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urljoin
 
 import msgspec
 
-from stages.records import Result
+from stages.records import Malformed, Result
 from stages.rules import LANGUAGES, Damage, Language, html_text
 from stages.source import AnswerSpec, FieldRule, Marks, ResultRules, SourceError
 
@@ -19,6 +19,15 @@ _NOT_DIGITS = re.compile(r"\D")
 MAX_RANK = 2**31 - 1
 MAX_TOTAL = 2**63 - 1
 """What the columns of table ``pages`` hold."""
+
+MAX_ROWS = 10_000
+"""Rows of one kind in one answer; engines that give a thousand are generous."""
+
+MAX_NESTED = 10
+"""Rows within rows, on average, of an answer that has many of them."""
+
+SMALL = 50_000_000
+"""Rows times bytes of an answer that needs no look at how its rows nest: they may as they like."""
 
 Value = Callable[[Any, str], str]
 """One field of one row: takes the row and the page's URL, gives the text (empty where there is none)."""
@@ -78,7 +87,7 @@ def extract(extractor: Extractor, body: bytes, url: str, first_rank: int) -> Ext
     results: list[Result] = []
     for kind, find, fields in extractor.rows:
         rank = first_rank
-        for row in find(root):
+        for row in _rows(extractor.language, find, root, body):
             values = {name: value(row, url) for name, value in fields.items()}
             link = values.get("url", "")
             title = values.get("title", "")
@@ -109,6 +118,31 @@ def extract(extractor: Extractor, body: bytes, url: str, first_rank: int) -> Ext
         empty=extractor.empty(root, body),
         damage=damage,
     )
+
+
+def _rows(language: Language, find: Callable[[Any], Any], root: Any, body: bytes) -> list[Any]:
+    """The rows of one kind. Raises ``Malformed`` for more than a page has, or for rows within rows.
+
+    Reading a row takes as long as it is large, so what nests them would make it take the square of a page.
+    """
+    rows = list(find(root))
+    if len(rows) > MAX_ROWS:
+        raise Malformed(f"the answer has {len(rows):,} rows")
+    left = MAX_NESTED * len(body)
+    for row in rows if len(rows) * len(body) > SMALL else ():
+        left -= language.size(row)
+        if left < 0:
+            raise Malformed("the answer has rows within rows")
+    return rows
+
+
+def shows_refusal(extractor: Extractor, body: bytes) -> bool:
+    """Whether an answer in UTF-8 shows a mark of a refusal, though it be in no language of the source."""
+    try:
+        root = extractor.language.parse(body)
+    except Malformed:
+        root = None
+    return extractor.refused(root, body)
 
 
 def domain(url: str) -> str:
@@ -231,8 +265,8 @@ def _marked(language: Language, marks: Marks, path: str) -> Callable[[Any, bytes
     texts = [text.encode() for text in marks.text]
 
     def marked(root: Any, body: bytes) -> bool:
-        if any(text in body for text in texts):
-            return True
+        if root is None or any(text in body for text in texts):
+            return any(text in body for text in texts)
         # A selector's answer counts as found unless it is absent, false or blank.
         return any(
             found is not None and found is not False and found != ""

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
 import msgspec
 
 from stages.body import ACCEPT_ENCODING, TooLarge, inflate, to_utf8
-from stages.extract import Extracted, Extractor, extract
+from stages.extract import Extracted, Extractor, extract, shows_refusal
 from stages.records import Batch, Malformed, Page, Request, Response, Result, Task
 from stages.source import Limits, Source
 from stages.template import fill
 
 MAX_RETRY_AFTER = 366 * 86_400.0
 """Seconds; what an engine names beyond a year is garbage."""
+
+_PORTS = {"http": ":80", "https": ":443"}
+"""What a host may say in its address and need not."""
+
+_KEPT = "!#$%&'()*+,/:;=?@[]~"
+"""What stays in an address as it is; the rest is escaped."""
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -42,9 +48,13 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Follow(msgspec.Struct, frozen=True):
-    """The answer stands elsewhere on an allowed host; asking there is one more request."""
+    """The answer stands elsewhere on an allowed host; asking there is one more request.
+
+    ``alike`` says that it is asked there as it was here, a POST with its body (RFC 9110, 15.4.8 and 15.4.9).
+    """
 
     url: str
+    alike: bool = False
 
 
 Judgement = Done | Retry | Refused | Follow
@@ -87,7 +97,6 @@ def judge_response(
     task: Task, source: Source, extractor: Extractor, response: Response, now: float
 ) -> Judgement:
     """What an answer that came at ``now`` (epoch seconds) means for the task and for the source."""
-    limits = source.spec.limits
     status = response.status
     retry_after = retry_after_of(response, now)
     if status in (403, 429, *source.spec.answer.refused.status) or (
@@ -97,32 +106,55 @@ def judge_response(
     if response.failure:
         final = response.failure in ("too_large", "host_not_allowed", "private_address")
         return Done("failed", response.failure) if final else Retry(response.failure)
-    if status in source.spec.answer.empty.status and status != 200:
+    body, unread = _opened(response, source.spec.limits.bytes)
+    if (
+        status != 200
+        and body
+        and shows_refusal(extractor, to_utf8(body, response.headers.get("content-type", "")))
+    ):
+        return Refused("refusal_page", retry_after)
+    said = _by_status(source, response)
+    if said is not None:
+        return said
+    if unread is not None:
+        return unread
+    read = _read(task, source, extractor, response, body)
+    return Refused(read.reason, retry_after) if isinstance(read, Refused) else read
+
+
+def _opened(response: Response, limit: int) -> tuple[bytes, Done | Retry | None]:
+    """The body inflated, and what it means that it cannot be."""
+    try:
+        return inflate(response.body, response.headers.get("content-encoding", ""), limit), None
+    except TooLarge:
+        return b"", Done("failed", "too_large", len(response.body))
+    except Malformed:
+        return b"", Retry("damaged")
+
+
+def _by_status(source: Source, response: Response) -> Judgement | None:
+    """What any status but 200 says of an answer that shows no refusal."""
+    status = response.status
+    if status == 200:
+        return None
+    if status in source.spec.answer.empty.status:
         return Done("ok", "", len(response.body))
     if _moved(response):
         return _redirected(response, source)
-    if status >= 500 or status == 408:
-        return Retry(f"http_{status}")
-    if status != 200:
-        return Done("failed", f"http_{status}", len(response.body))
-    try:
-        body = inflate(response.body, response.headers.get("content-encoding", ""), limits.bytes)
-    except TooLarge:
-        return Done("failed", "too_large", len(response.body))
-    except Malformed:
-        return Retry("damaged")
-    read = _read(task, source, extractor, response, body)
-    return Refused(read.reason, retry_after) if isinstance(read, Refused) else read
+    failed = status >= 500 or status == 408
+    return Retry(f"http_{status}") if failed else Done("failed", f"http_{status}", len(response.body))
 
 
 def _read(
     task: Task, source: Source, extractor: Extractor, response: Response, body: bytes
 ) -> Done | Refused | Retry:
     first_rank = (task.page - 1) * source.spec.paging.size + 1
+    text = to_utf8(body, response.headers.get("content-type", ""))
     try:
-        text = to_utf8(body, response.headers.get("content-type", ""))
         extracted: Extracted = extract(extractor, text, response.url, first_rank)
     except Malformed:
+        if shows_refusal(extractor, text):
+            return Refused("refusal_page")
         return Done("failed", "unreadable", len(body))
     if extracted.refused:
         return Refused("refusal_page")
@@ -152,14 +184,23 @@ def _moved(response: Response) -> bool:
 def _redirected(response: Response, source: Source) -> Judgement:
     try:
         parts = urlsplit(urljoin(response.url, response.headers["location"]))
+        scheme, host = _origin(parts)
     except ValueError:  # what is no address at all
         return Done("failed", "redirected_elsewhere")
-    if parts.scheme not in ("http", "https") or parts.netloc.lower() not in source.hosts:
+    if scheme not in _PORTS or not {host, f"{host}{_PORTS[scheme]}"} & source.hosts:
         return Done("failed", "redirected_elsewhere")
-    if parts.scheme == "http" and response.url.lower().startswith("https:"):
+    if scheme == "http" and response.url.lower().startswith("https:"):
         return Done("failed", "redirected_elsewhere")
-    # Put together again from the parts that were checked.
-    return Follow(parts.geturl())
+    # Put together again from the parts that were checked, with what no request line may hold escaped.
+    path = quote(parts.path if parts.path else "/", _KEPT, errors="surrogateescape")
+    query = quote(parts.query, _KEPT, errors="surrogateescape")
+    return Follow(urlunsplit((scheme, host, path, query, "")), alike=response.status in (307, 308))
+
+
+def _origin(parts: SplitResult) -> tuple[str, str]:
+    """Scheme and host, each in the one way of many in which both may be written."""
+    host = parts.netloc.lower()
+    return parts.scheme, host.removesuffix(_PORTS.get(parts.scheme, ""))
 
 
 def counted(task: Task, judged: Judgement, limits: Limits) -> tuple[Task, Judgement]:
@@ -175,11 +216,14 @@ def counted(task: Task, judged: Judgement, limits: Limits) -> tuple[Task, Judgem
     return task, judged
 
 
-def followed(request: Request, url: str) -> Request:
+def followed(request: Request, moved: Follow) -> Request:
     """The request for a redirect's target. Secrets go to the host they were meant for and to no other."""
-    same = urlsplit(request.url)[:2] == urlsplit(url)[:2]
+    same = _origin(urlsplit(request.url)) == _origin(urlsplit(moved.url))
     secret = request.secret_headers if same else {}
-    return msgspec.structs.replace(request, method="GET", url=url, body=None, secret_headers=secret)
+    if moved.alike:
+        return msgspec.structs.replace(request, url=moved.url, secret_headers=secret)
+    headers = {name: value for name, value in request.headers.items() if name.lower() != "content-type"}
+    return Request("GET", moved.url, headers, None, secret)
 
 
 def retry_after_of(response: Response, now: float) -> float | None:

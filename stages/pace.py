@@ -37,6 +37,12 @@ FORGOTTEN = 3_600.0
 TRIAL = 60.0
 """A trial request whose outcome nobody reported for this long is given to somebody else."""
 
+TOLD = 15.0
+"""Seconds beyond the longest answer for what else a trial takes: its slot's grace, reading, telling."""
+
+YIELDED = 300.0
+"""Seconds for which a trial is left to the lane that was refused: it may have died, or been switched off."""
+
 SLOWED = 600.0
 """A slower pace that headers ask for lasts this long, or two requests, and is renewed in its last half."""
 
@@ -114,16 +120,24 @@ class _Day(msgspec.Struct, frozen=True):
     following: float = math.inf
 
 
-def lease(
-    state: PaceState, pace: Politeness, now: float, want: int, within: float = HORIZON
+def lease(  # what the fleet knows, what the file says, and who asks for what
+    state: PaceState,
+    pace: Politeness,
+    now: float,
+    want: int,
+    within: float = HORIZON,
+    *,
+    lane: str = "",
+    answer: float = 0.0,
 ) -> tuple[PaceState, Lease | Wait]:
     """Give permission for up to ``want`` requests, as many as fit in the next ``HORIZON`` seconds.
 
     ``within`` is how many seconds the holder has left: slots that it cannot live to use are not taken
     from those who can. A lease holds no more than is left of the day's quota, and ends with that day.
+    ``lane`` is which of the source's functions asks, ``answer`` the seconds that an answer may take.
     """
     if state.closed_since:
-        return _trial(state, pace, now)
+        return _trial(state, pace, now, lane, max(TRIAL, answer + TOLD))
     if now < state.held_until:
         return state, Wait(state.held_until, "rate")
     day = _today(state, pace, now)
@@ -189,13 +203,20 @@ def _after(start: float, count: int, interval: float) -> float:
     return math.nextafter(start + count * interval, math.inf)
 
 
-def _trial(state: PaceState, pace: Politeness, now: float) -> tuple[PaceState, Lease | Wait]:
-    """One request decides whether a closed source is open again; nobody else asks meanwhile."""
+def _trial(
+    state: PaceState, pace: Politeness, now: float, lane: str, lasts: float
+) -> tuple[PaceState, Lease | Wait]:
+    """One request decides whether a closed source is open again; nobody else asks while it ``lasts``.
+
+    The lane that was refused makes it, and another one where that has not come for it.
+    """
     reopens = max(state.closed_until, state.held_until)
     if now < reopens:
         return state, Wait(reopens, "closed")
     if now < state.trial_until:
         return state, Wait(state.trial_until, "trial")
+    if state.lane and lane != state.lane and now < reopens + YIELDED:
+        return state, Wait(reopens + YIELDED, "trial")
     day = _today(state, pace, now)
     if isinstance(day, Wait):
         return _spent(state, pace, day), day
@@ -205,7 +226,7 @@ def _trial(state: PaceState, pace: Politeness, now: float) -> tuple[PaceState, L
     if start >= day.ends:
         return state, Wait(day.following, "quota")
     interval = 1.0 / _rate(state, pace, now)
-    tried = msgspec.structs.replace(_taken(day, start, 1, interval), trial_until=start + TRIAL)
+    tried = msgspec.structs.replace(_taken(day, start, 1, interval), trial_until=start + lasts)
     return tried, Lease(now, start, interval, 1, tried.leases, trial=True, day=tried.quota_day)
 
 
@@ -261,13 +282,15 @@ def refuse(
 ) -> PaceState:
     """Close the source: until the moment the engine named, or for its rest, doubled for refusals in a row.
 
+    An engine that refuses again although its moment was waited for knows it badly: then both hold.
     Refusals that were on their way when the first one came do not double the rest again, and leave the trial
     to the ``lane`` of the first.
     """
     in_a_row = state.refusals if now < state.closed_until else state.refusals + 1
     forgotten = now > max(state.closed_until, state.held_until) + FORGOTTEN
     rest = min(pace.max_rest, pace.rest * 2.0 ** min(max(in_a_row, 1) - 1, 64))
-    reopens = max(until, now + SHORTEST_REST) if until is not None else now + rest
+    shortest = SHORTEST_REST if in_a_row <= 1 else rest
+    reopens = max(until, now + shortest) if until is not None else now + rest
     return msgspec.structs.replace(
         state,
         closed_until=max(state.closed_until, reopens),

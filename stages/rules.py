@@ -35,13 +35,15 @@ Damage = Literal["", "cut", "deep"]
 class Language(msgspec.Struct, frozen=True):
     """One rule language. ``find_first`` gives the first match or None and may stop there.
 
-    ``damage`` says whether a parser that mends what it reads has left something out.
+    ``size`` is how much text a found thing and all below it are, ``damage`` says whether a parser that mends
+    what it reads has left something out.
     """
 
     parse: Callable[[bytes], Any]
     find: Callable[[str], Find]
     find_first: Callable[[str], Callable[[Any], Any]]
     read: Callable[[str], Read]
+    size: Callable[[Any], int] = lambda _found: 0
     damage: Callable[[Any, bytes], Damage] = lambda _root, _body: ""
 
 
@@ -60,40 +62,54 @@ def squeeze(text: str) -> str:
 # CSS
 
 
-MAX_DEPTH = 20_000
-"""Elements within elements: Lexbor's time grows with the square of it (0.3 s here, half an hour in 5 MB)."""
+MAX_DEPTH = 1_500
+"""Elements within elements: three times what browsers build. Lexbor's time grows with the square of it."""
+
+MAX_REOPENED = 300_000
+"""``<b>`` and its like are opened anew where what they are in is closed before them: so many at most. Of 40
+kB made of this a parser makes 2 GB."""
 
 _VOID = frozenset((b"area", b"br", b"col", b"hr", b"img", b"input", b"link", b"meta", b"source", b"wbr"))
+_REOPENED = frozenset(b"a b big code em font i nobr s small strike strong tt u".split())
 _TAG = re.compile(rb"<(/?)([a-zA-Z][^\s/>]{0,20})")
 _BREAK = re.compile(r"<(?=/?(?:br|p|div|li|td|tr|h[1-6])\b)", re.IGNORECASE)
 
 
 def _css_parse(body: bytes) -> LexborNode:
-    # A page with few tags cannot be deep, so only a page of a strange size pays for the look.
-    if body.count(b"<") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
-        raise Malformed("the page nests its elements too deeply")
+    # A page with few start tags cannot be deep, so only a large or a strange one pays for the look.
+    tags = body.count(b"<")
+    if tags > MAX_DEPTH and tags - body.count(b"</") > MAX_DEPTH:
+        _check_nesting(body)
     root = LexborHTMLParser(body).root
     if root is None:
         raise Malformed("the page is empty")
     return root
 
 
-def _depth(body: bytes) -> int:
-    """How deep the tags of a page could nest at most: an end tag closes what it names, if that is open."""
+def _check_nesting(body: bytes) -> None:
+    """How deep the tags of a page could nest at most: an end tag closes what it names, if that is open.
+
+    Raises ``Malformed`` where that is too deep, or would open too much anew.
+    """
     opened: Counter[bytes] = Counter()
-    depth = deepest = 0
-    for tag in _TAG.finditer(body):
-        name = tag[2].lower()
+    depth = marked = reopened = 0
+    for slash, written in _TAG.findall(body):
+        name = written.lower()
         if name in _VOID:
             continue
-        if not tag[1]:
+        if not slash:
             opened[name] += 1
             depth += 1
-            deepest = max(deepest, depth)
+            marked += name in _REOPENED
         elif opened[name]:
             opened[name] -= 1
             depth -= 1
-    return deepest
+            if name in _REOPENED:
+                marked -= 1
+            else:
+                reopened += marked
+        if depth > MAX_DEPTH or reopened > MAX_REOPENED:
+            raise Malformed("the page nests its elements too deeply")
 
 
 def _css_check(selector: str) -> None:
@@ -119,6 +135,10 @@ def _css_read(attribute: str) -> Read:
     if attribute:
         return lambda node: node.attrs.get(attribute) or ""  # an attribute without a value is None
     return lambda node: squeeze(node.text())
+
+
+def _css_size(node: Any) -> int:
+    return len(node.html or "")  # None for a node of another kind
 
 
 def html_text(markup: str) -> str:
@@ -260,6 +280,12 @@ def _xpath_read(attribute: str) -> Read:
     return read
 
 
+def _xpath_size(found: Any) -> int:
+    if not isinstance(found, etree._Element):  # noqa: SLF001  # lxml names its element class so
+        return 0
+    return len(etree.tostring(found, encoding="utf-8", with_tail=False))
+
+
 # JSON
 
 
@@ -358,8 +384,8 @@ def _json_read(attribute: str) -> Read:
 
 
 LANGUAGES = {
-    "css": Language(_css_parse, _css_find, _css_find_first, _css_read),
-    "xpath": Language(_html_parse, _xpath_find, _xpath_find_first, _xpath_read, _html_damage),
-    "xml": Language(_xml_parse, _xpath_find, _xpath_find_first, _xpath_read, _xml_damage),
+    "css": Language(_css_parse, _css_find, _css_find_first, _css_read, _css_size),
+    "xpath": Language(_html_parse, _xpath_find, _xpath_find_first, _xpath_read, _xpath_size, _html_damage),
+    "xml": Language(_xml_parse, _xpath_find, _xpath_find_first, _xpath_read, _xpath_size, _xml_damage),
     "json": Language(_json_parse, _json_find, _json_find_first, _json_read),
 }

@@ -47,9 +47,24 @@ class Pacer:
         pacer._met = self._met  # what any of them meets, each may tell
         return pacer
 
-    def lease(self, source: str, terms: Politeness, want: int, within: float = pace.HORIZON) -> Lease | Wait:
-        """Permission for up to ``want`` requests ``within`` so many seconds, or the moment to ask again."""
-        return self._change(source, lambda state: pace.lease(state, terms, self._clock(), want, within))
+    def lease(
+        self,
+        source: str,
+        terms: Politeness,
+        want: int,
+        within: float = pace.HORIZON,
+        *,
+        answer: float = 0.0,
+    ) -> Lease | Wait:
+        """Permission for up to ``want`` requests ``within`` so many seconds, or the moment to ask again.
+
+        ``answer`` is how long an answer may take, which a trial is waited for.
+        """
+
+        def ask(state: PaceState) -> tuple[PaceState, Lease | Wait]:
+            return pace.lease(state, terms, self._clock(), want, within, lane=self._lane, answer=answer)
+
+        return self._change(source, ask)
 
     def give_back(self, source: str, given: Lease, unused: int, missed: int = 0) -> None:
         """Return the unused end of a lease for the next who asks; to a quota also the slots it missed."""

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
+from pipeline.http_client import Slot
 from pipeline.simulate.asking import Asking, Delivery
 from pipeline.simulate.faults import Faults, Life
 from stages.records import Request, Response
@@ -25,6 +26,9 @@ SHUT = (120.0, 120.0, 2_000.0)
 STALL = 4.0
 """Seconds for which a process stands still, at most."""
 
+CONNECTING = 1.0
+"""Seconds that a new connection takes, on average: a slot's grace is a quarter of that."""
+
 ROBOTS = "/robots.txt"
 
 
@@ -37,6 +41,11 @@ class Engine:
         self.arrivals: dict[str, list[float]] = {}
         """When each source was asked, also for its robots.txt."""
         self._shut_until: dict[str, float] = {}
+
+    def connecting(self) -> float:
+        """Seconds until there is a connection; most are kept from before."""
+        random, weather = self.faults.random, self.faults.weather
+        return random.expovariate(1 / CONNECTING) if self.faults.happens(weather.handshake) else 0.0
 
     def answer(self, source: str, url: str) -> tuple[float, Response]:
         """Seconds until the answer, and the answer."""
@@ -80,8 +89,17 @@ class Client:
         self._source = source
         self._life = life
 
-    async def send(self, request: Request, limits: Limits) -> Response:  # noqa: ARG002
-        """Ask once."""
+    async def send(
+        self,
+        request: Request,
+        limits: Limits,  # noqa: ARG002  # nothing here is a matter of seconds or bytes
+        slot: Slot | None = None,
+    ) -> Response:
+        """Ask once, when there is a connection and the slot has not passed."""
+        await asyncio.sleep(self._engine.connecting())
+        if slot is not None and not await slot():
+            self._engine.faults.note(self._life.name, "too late")
+            return Response(0, {}, b"", request.url, 0, "late")
         self._engine.faults.alive(self._life)
         self._engine.arrivals.setdefault(self._source, []).append(self._engine.faults.timeline.now)
         if request.url.endswith(ROBOTS):

@@ -18,7 +18,7 @@ from pipeline.metrics import Metrics
 from pipeline.queues.names import Queues
 from pipeline.queues.protocol import MAX_DELAY
 from pipeline.retrieve import Retrieved, Retriever, retrieve
-from pipeline.run_control import RunControls
+from pipeline.run_control import RunControls, Said
 from pipeline.storage.protocol import Storage
 from stages.records import Batch, Malformed, Page, Pointer, Task
 from stages.staged import encode_staged, read_header
@@ -88,7 +88,7 @@ class FetchStep:
         key = keys.staged(batch)
         staged = self._storage.find(key)
         if staged is None and key not in self._unstored:
-            said = self._controls.said(batch.run_id) if self._controls is not None else ""
+            said = self._said(batch)
             early = batch.not_before - self._retriever.clock()
             if said == "paused":
                 self._pause(batch)
@@ -114,13 +114,19 @@ class FetchStep:
     def _ask(self, batch: Batch) -> Retrieved:
         started = self._retriever.clock()
         pacer = self._retriever.pacer.asking_for(batch.run_id, self._lane)
-        retriever = msgspec.structs.replace(self._retriever, pacer=pacer)
+        retriever = msgspec.structs.replace(
+            self._retriever, pacer=pacer, stopped=lambda: bool(self._said(batch))
+        )
         try:
             return self._runner.run(
                 retrieve(batch, retriever, lambda: self._deadline(started)), context=copy_context()
             )
         finally:
             self.tell(batch.source)
+
+    def _said(self, batch: Batch) -> Said:
+        """What the operator says of the batch's run."""
+        return self._controls.said(batch.run_id) if self._controls is not None else ""
 
     def tell(self, source: str, *, look: bool = False) -> None:
         """Tell what happened to the source as a whole, if anything did; ``look`` for what others left untold.

@@ -13,6 +13,7 @@ import msgspec
 import orjson
 import structlog
 
+from pipeline.http_client import Slot
 from pipeline.iceberg import NAMESPACE, open_folder_catalog
 from pipeline.pacers.memory import MemoryPaceStore
 from pipeline.pacers.pacer import Pacer
@@ -79,9 +80,11 @@ class Engine:
         self.asked: list[tuple[str, int]] = []
         self.moments: list[float] = []
 
-    async def send(self, request: Request, limits: Limits) -> Response:
+    async def send(self, request: Request, limits: Limits, slot: Slot | None = None) -> Response:
         """Answer; ``limits`` hold on the wire only."""
         assert limits.timeout > 0
+        if slot is not None and not await slot():
+            return broken("late")
         query = parse_qs(urlsplit(request.url).query)
         keyword, page = query["q"][0], int(query["page"][0])
         self.asked.append((keyword, page))

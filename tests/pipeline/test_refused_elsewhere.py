@@ -9,6 +9,7 @@ import time
 import msgspec
 import pytest
 
+from pipeline.http_client import Slot
 from pipeline.pacers.memory import MemoryPaceStore
 from pipeline.pacers.pacer import Pacer
 from pipeline.retrieve import Retrieved, retrieve
@@ -71,9 +72,10 @@ def test_the_trial_goes_on_through_the_looks_at_the_source():
     """Who makes the trial sees the source closed, and waits for the answer all the same."""
 
     class Slow(Engine):
-        async def send(self, request: Request, limits: Limits) -> Response:
+        async def send(self, request: Request, limits: Limits, slot: Slot | None = None) -> Response:
+            response = await super().send(request, limits, slot)
             await asyncio.sleep(1.5)
-            return await super().send(request, limits)
+            return response
 
     store = MemoryPaceStore()
     engine = Slow(clock=time.time)
@@ -107,8 +109,8 @@ def test_a_trial_that_was_never_sent_is_the_next_one_s():
 class Refusing(Engine):
     """An engine that refuses whatever it is asked, and names the moment."""
 
-    async def send(self, request: Request, limits: Limits) -> Response:
-        await super().send(request, limits)
+    async def send(self, request: Request, limits: Limits, slot: Slot | None = None) -> Response:
+        await super().send(request, limits, slot)
         return http(429, retry_after="60")
 
 

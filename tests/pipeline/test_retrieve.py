@@ -185,8 +185,8 @@ def test_missed_slots_are_forfeited_not_made_up_for():
     """After a stall the slots that passed are gone; what comes then is as far apart as ever."""
 
     class Stalling(Engine):
-        async def send(self, request, limits):
-            response = await super().send(request, limits)
+        async def send(self, request, limits, slot=None):
+            response = await super().send(request, limits, slot)
             if len(self.asked) <= 2:
                 await asyncio.sleep(1.5)
             return response

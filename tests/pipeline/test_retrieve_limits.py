@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from pipeline.http_client import Slot
 from pipeline.pacers.memory import MemoryPaceStore
 from pipeline.pacers.pacer import Pacer
-from pipeline.retrieve import WATCH, Retrieved, Retriever, retrieve
+from pipeline.permission import WATCH
+from pipeline.retrieve import Retrieved, Retriever, retrieve
 from stages.pace import PaceState
 from stages.quota import quota_day
 from stages.records import Request, Response, Task
@@ -61,9 +63,10 @@ def test_slots_that_were_missed_are_not_counted_in_the_quota():
     """A slow engine makes us forfeit slots, and the day's quota counts what was asked."""
 
     class Slow(Engine):
-        async def send(self, request: Request, limits: Limits) -> Response:
+        async def send(self, request: Request, limits: Limits, slot: Slot | None = None) -> Response:
+            response = await super().send(request, limits, slot)
             await asyncio.sleep(0.7)
-            return await super().send(request, limits)
+            return response
 
     engine = Slow(clock=time.time)
     pacer = Pacer(MemoryPaceStore(), time.time)
@@ -145,12 +148,12 @@ class Tiring(Engine):
         self.open = 0
         self.together: list[int] = []
 
-    async def send(self, request: Request, limits: Limits) -> Response:
+    async def send(self, request: Request, limits: Limits, slot: Slot | None = None) -> Response:
         self.open += 1
         self.together.append(self.open)
         took = 0.01 if len(self.asked) < self.quick else 0.2
+        response = await super().send(request, limits, slot)
         await asyncio.sleep(took)
-        response = await super().send(request, limits)
         self.open -= 1
         # Answers of seconds, in tenths of the time.
         return msgspec.structs.replace(response, latency_ms=round(took * 10_000))

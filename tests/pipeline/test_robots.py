@@ -32,9 +32,11 @@ class Host(Engine):
         self.answers = list(answers)
         self.robots_asked = 0
 
-    async def send(self, request: Request, limits):
+    async def send(self, request: Request, limits, slot=None):
         if not request.url.endswith("/robots.txt"):
-            return await super().send(request, limits)
+            return await super().send(request, limits, slot)
+        if slot is not None and not await slot():
+            return said(0, failure="late")
         self.robots_asked += 1
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return msgspec.structs.replace(answer, url=request.url)
@@ -70,6 +72,28 @@ def test_what_is_disallowed_is_refused_without_a_request(tmp_path: Path):
     assert statuses(asking.ask("a", "b")) == dict.fromkeys("ab", ("refused", "robots", 0))
     assert asking.host.asked == []
     assert asking.host.robots_asked == 1
+
+
+def test_rules_without_end_leave_others_their_turns(tmp_path: Path):
+    """500 kB of patterns for each of many tasks: the batch looks at its deadline between them."""
+    rules = b"User-agent: *\n" + b"".join(b"Disallow: /*a*b*c*%d\n" % n for n in range(20_000))
+    asking = Asking(tmp_path, said(200, rules))
+    shelf = RobotsShelf(asking.storage, asking.clock)
+    retriever = msgspec.structs.replace(asking.retriever, robots=shelf)
+    turns = 0
+
+    async def asked() -> Retrieved:
+        nonlocal turns
+        batch = make_batch([f"k{n}" for n in range(60)])
+        task = asyncio.create_task(retrieve(batch, retriever, lambda: math.inf if turns < 40 else 0.0))
+        while not task.done():
+            await asyncio.sleep(0)
+            turns += asking.host.robots_asked
+        return await task
+
+    retrieved = asyncio.run(asked())
+    assert len(retrieved.left) == 60
+    assert asking.host.asked == []
 
 
 def test_rules_for_us_go_before_rules_for_everyone(tmp_path: Path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pipeline.http_client import Slot
 from pipeline.pacers.memory import MemoryPaceStore
 from pipeline.pacers.pacer import Pacer
 from pipeline.robots import RobotsShelf
@@ -15,7 +16,7 @@ from pipeline.storage.folder import FolderStorage
 from stages.records import Request, Response
 from stages.robots import LIFETIME, Robots, allowed_by
 from stages.source import Limits
-from tests.pipeline.kit import API, answer, http, make_retriever
+from tests.pipeline.kit import API, answer, broken, http, make_retriever
 from tests.pipeline.test_robots import Asking, said, statuses
 
 FREE = said(200, b"")
@@ -30,10 +31,13 @@ class Scripted:
         self._robots = asking.host.send
         asking.host.send = self.send  # type: ignore[method-assign]
 
-    async def send(self, request: Request, limits: Limits) -> Response:
-        self.asked.append(request.url)
+    async def send(self, request: Request, limits: Limits, slot: Slot | None = None) -> Response:
         if request.url.endswith("/robots.txt"):
-            return await self._robots(request, limits)
+            self.asked.append(request.url)
+            return await self._robots(request, limits, slot)
+        if slot is not None and not await slot():
+            return broken("late")
+        self.asked.append(request.url)
         response = self.answers.pop(0) if self.answers else answer("a")
         return msgspec.structs.replace(response, url=request.url)
 
@@ -123,9 +127,10 @@ def test_a_slot_for_the_rules_that_passed_is_forfeited(tmp_path: Path):
     wire = Scripted(asking)
     plain = wire.send
 
-    async def send(request: Request, limits: Limits) -> Response:
+    async def send(request: Request, limits: Limits, slot: Slot | None = None) -> Response:
+        response = await plain(request, limits, slot)
         moments.append(time.time())
-        return await plain(request, limits)
+        return response
 
     asking.host.send = send  # type: ignore[method-assign]
     asking.ask("a")

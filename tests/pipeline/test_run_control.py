@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from pipeline.backlog import Released, Room, release
 from pipeline.errors import Permanent, Unreadable
 from pipeline.metrics import MemoryMetrics
 from pipeline.pending import in_backlog
+from pipeline.permission import WATCH
 from pipeline.queues.memory import MemoryBroker
 from pipeline.queues.names import Queues
 from pipeline.queues.protocol import MAX_DELAY
@@ -102,6 +105,42 @@ def test_what_was_read_is_remembered_for_five_seconds_at_most(tmp_path: Path):
     assert controls.said("run1") == "paused"
     assert controls.said("run2") == ""
     assert controls.said("run1") == "paused"
+
+
+@pytest.mark.parametrize("said", ["paused", "cancelled"])
+def test_what_is_said_stops_a_batch_that_is_under_way(tmp_path: Path, said: Said):
+    """Within seconds nothing more of the run is asked; what was answered is kept, the rest goes its way."""
+    storage, engine = FolderStorage(tmp_path), Engine(clock=time.time)
+    queues = Queues(MemoryBroker(clock=time.time), "t")
+    batch = make_batch([f"k{n}" for n in range(200)])
+    with asyncio.Runner() as runner:
+        step = FetchStep(
+            storage,
+            queues,
+            make_retriever(engine, time.time, rate=4, burst=1),
+            runner,
+            MemoryMetrics(),
+            LOG,
+            lambda started: started + 40,
+            controls=RunControls(storage, time.time),
+        )
+        speaker = threading.Timer(0.5, say, (storage, "run1", said, time.time()))
+        speaker.start()
+        began = time.time()
+        step(msgspec.json.encode(batch))
+        speaker.join()
+        assert max(engine.moments) - began < 0.5 + REMEMBERED + 2 * WATCH + 1
+        staged = decode_staged(storage.get(keys.staged(batch)))
+        assert set(staged.columns.pages.status) == {"ok"}
+        assert len(staged.columns.pages.status) == len(engine.asked)
+        rest = staged.header.remainder
+        assert rest is not None
+        asked = len(engine.asked)
+        assert {task.attempts + task.refusals for task in rest.tasks} == {0}
+        step(msgspec.json.encode(rest))
+    assert len(engine.asked) == asked
+    ended = storage.find(keys.staged(rest))
+    assert (ended is None) == (said == "paused")
 
 
 def test_a_paused_batch_waits_and_spends_nothing(bench: Bench):

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline import keys
 from pipeline.backlog import SOON, BacklogOutlet, Room, release
+from pipeline.http_client import Slot
 from pipeline.metrics import MemoryMetrics
 from pipeline.pending import batches as cut_again
 from pipeline.queues.memory import MemoryBroker
@@ -58,8 +59,8 @@ class ClockLoop(asyncio.SelectorEventLoop):
 class Timed(Engine):
     """An engine that remembers when each run asked."""
 
-    async def send(self, request: Request, limits: Limits) -> Response:
-        response = await super().send(request, limits)
+    async def send(self, request: Request, limits: Limits, slot: Slot | None = None) -> Response:
+        response = await super().send(request, limits, slot)
         await asyncio.sleep(0.05)
         return response
 

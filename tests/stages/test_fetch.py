@@ -3,12 +3,13 @@
 import gzip
 from email.utils import formatdate
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.fetch import MAX_RETRY_AFTER, Done, Follow, Refused, Retry
-from stages.records import Response, Task
+from stages.fetch import MAX_RETRY_AFTER, Done, Follow, Refused, Retry, followed
+from stages.records import Request, Response, Task
 from stages.source import parse_source
 from tests.stages.kit import CSS, URL, judged, source_of, source_text
 
@@ -89,6 +90,31 @@ def test_a_refusal_page_with_status_200_may_name_a_moment_too():
     )
 
 
+@pytest.mark.parametrize("status", [202, 302, 400, 404, 410, 500, 502, 503])
+def test_a_refusal_page_is_a_refusal_whatever_its_status(status: int):
+    """An engine that says no in its words is not asked on because its number says something else."""
+    body = b"<h1>Are you sure, are you human?</h1>"
+    assert judged(answer(status, body), MARKED) == Refused("refusal_page")
+    assert judged(answer(status, gzip.compress(body), content_encoding="gzip"), MARKED) == Refused(
+        "refusal_page"
+    )
+    named = answer(status, body, retry_after="60")
+    reason = "http_503" if status == 503 else "refusal_page"
+    assert judged(named, MARKED, now=NOW) == Refused(reason, NOW + 60)
+    selected = source_of(CSS + "[answer.refused]\nselect = ['form#captcha']\n")
+    assert judged(answer(status, b"<form id=captcha>"), selected) == Refused("refusal_page")
+    assert not isinstance(judged(answer(status, b"<p>no</p>"), selected), Refused)
+
+
+def test_a_refusal_page_in_another_language_is_a_refusal_too():
+    """Where JSON was expected a page with the source's words says no; without them it is unreadable."""
+    rules = "language = 'json'\n[[answer.results]]\nrows = 'items'\nfields = { title = 'b' }\n"
+    source = source_of(rules + "[answer.refused]\ntext = ['are you human']\n")
+    for status in (200, 500):
+        assert judged(answer(status, b"<h1>are you human</h1>"), source) == Refused("refusal_page")
+    assert judged(answer(200, b"<h1>x</h1>"), source) == Done("failed", "unreadable", 10)
+
+
 @pytest.mark.parametrize("body", [b"", b"<p>brand new design</p>", b"\0" * 100, b"\xff\xfe"])
 def test_a_page_with_neither_rows_nor_the_sign_of_nothing_found_is_failed(body: bytes):
     """Nothing found never looks like could not read."""
@@ -147,12 +173,47 @@ def test_any_retry_after_is_in_the_future_or_none(value: str):
         ("//127.0.0.1:8650/x", "http://127.0.0.1:8650/x"),
         ("http://127.0.0.1:8650/x", "http://127.0.0.1:8650/x"),
         ("https://127.0.0.1:8650/x", "https://127.0.0.1:8650/x"),
-        ("http://WWW.Engine.example/x", "http://WWW.Engine.example/x"),
+        ("http://WWW.Engine.example/x", "http://www.engine.example/x"),
+        ("http://www.engine.example:80/x", "http://www.engine.example/x"),
+        ("https://www.engine.example:443", "https://www.engine.example/"),
+        ("https://far.example/x", "https://far.example/x"),
+        ("/two words?q=a b\u00e9&r=%20", "http://127.0.0.1:8650/two%20words?q=a%20b%C3%A9&r=%20"),
+        ("/caf\udce9", "http://127.0.0.1:8650/caf%E9"),
     ],
 )
 def test_a_redirect_on_an_allowed_host_is_followed(status: int, location: str, url: str):
-    source = parse_source(source_text().replace("kind", 'allowed_hosts = ["www.engine.example"]\nkind', 1))
-    assert judged(answer(status, location=location), source) == Follow(url)
+    """However host and port are written; what no request line may hold is escaped, and nothing twice."""
+    hosts = 'allowed_hosts = ["www.engine.example", "far.example:443"]\nkind'
+    source = parse_source(source_text().replace("kind", hosts, 1))
+    assert judged(answer(status, location=location), source) == Follow(url, alike=status in (307, 308))
+
+
+@pytest.mark.parametrize("status", REDIRECTS)
+def test_a_post_is_asked_there_as_the_redirect_says(status: int):
+    """307 and 308 ask for the same request again, the others for a plain GET (RFC 9110, 15.4)."""
+    post = Request("POST", URL, {"User-Agent": "x", "Content-Type": "application/json"}, b"{}", {"Key": "k"})
+    moved = judged(answer(status, location="http://127.0.0.1:8650/there"))
+    assert isinstance(moved, Follow)
+    got = followed(post, moved)
+    if status in (307, 308):
+        assert got == msgspec.structs.replace(post, url="http://127.0.0.1:8650/there")
+    else:
+        assert got == Request("GET", moved.url, {"User-Agent": "x"}, None, {"Key": "k"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "moved", "same"),
+    [
+        ("https://a.example/s", "https://a.example:443/t", True),
+        ("https://A.example:443/s", "https://a.example/t", True),
+        ("https://a.example/s", "https://a.example:8443/t", False),
+        ("https://a.example/s", "https://b.example/t", False),
+        ("http://a.example/s", "https://a.example/t", False),
+    ],
+)
+def test_secrets_follow_a_redirect_to_their_own_host_alone(asked: str, moved: str, *, same: bool):
+    got = followed(Request("GET", asked, {}, None, {"Key": "k"}), Follow(moved))
+    assert got.secret_headers == ({"Key": "k"} if same else {})
 
 
 @pytest.mark.parametrize(

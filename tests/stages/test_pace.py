@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from stages.pace import (
     GRACE,
     HORIZON,
+    TOLD,
     TRIAL,
+    YIELDED,
     Lease,
     PaceState,
     Wait,
@@ -172,6 +174,18 @@ def test_the_moment_that_an_engine_names_is_obeyed(seconds: float):
     assert closed(until=NOW + seconds).closed_until == NOW + seconds
 
 
+@pytest.mark.parametrize("named", [0.0, 1.0, 30.0, 1_000.0])
+def test_a_moment_that_proved_wrong_is_waited_for_no_less_than_our_own_rest(named: float):
+    """Waited for and refused again, the source rests for the longer of both, doubled as ever."""
+    state, now, rests = PaceState(), NOW, []
+    for _ in range(6):
+        state = refuse(state, PACE, now, now + named, "http_429")
+        rests.append(state.closed_until - now)
+        now = state.closed_until
+    ours = [1.0, 120.0, 240.0, 480.0, 600.0, 600.0]
+    assert rests == [max(named, rest) for rest in ours]
+
+
 def test_a_later_refusal_never_shortens_what_was_named():
     state = closed(until=NOW + 3_600)
     assert refuse(state, PACE, NOW + 1, NOW + 10, "http_429").closed_until == NOW + 3_600
@@ -186,6 +200,36 @@ def test_after_the_rest_exactly_one_request_is_tried():
     assert (trial.count, trial.slot(0)) == (1, NOW + 60)
     for after in (60.0, 61.0, 60.0 + TRIAL - 0.1):
         assert waits(state, PACE, NOW + after) == Wait(NOW + 60 + TRIAL, "trial")
+
+
+@pytest.mark.parametrize("answer", [30.0, 45.0, 600.0, 3_600.0])
+def test_a_trial_is_waited_for_as_long_as_its_answer_may_take(answer: float):
+    """A source with a long time-out has one trial open, not one a minute."""
+    state, trial = lease(closed(), PACE, NOW + 60, 1, answer=answer)
+    assert isinstance(trial, Lease)
+    assert trial.trial
+    for after in (1.0, TRIAL - 1, answer + GRACE):
+        assert isinstance(lease(state, PACE, NOW + 60 + after, 1, answer=answer)[1], Wait)
+    _, next_trial = lease(state, PACE, NOW + 60 + max(TRIAL, answer + TOLD), 1, answer=answer)
+    assert isinstance(next_trial, Lease)
+
+
+def test_the_lane_that_was_refused_makes_the_trial():
+    """Others leave it to that one for some minutes; where it does not come, anyone makes it."""
+    state = refuse(PaceState(), PACE, NOW, None, "http_429", lane="2")
+    for lane in ("", "1"):
+        _, wait = lease(state, PACE, NOW + 61, 1, lane=lane)
+        assert wait == Wait(NOW + 60 + YIELDED, "trial")
+        _, late = lease(state, PACE, NOW + 60 + YIELDED, 1, lane=lane)
+        assert isinstance(late, Lease)
+    _, ours = lease(state, PACE, NOW + 61, 1, lane="2")
+    assert isinstance(ours, Lease)
+    assert ours.trial
+
+
+def test_where_no_lane_was_refused_any_makes_the_trial():
+    _, trial = lease(closed(), PACE, NOW + 61, 1, lane="1")
+    assert isinstance(trial, Lease)
 
 
 def test_a_trial_that_nobody_reported_is_given_to_another():
