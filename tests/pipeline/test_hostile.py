@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import inspect
 import itertools
 import math
 import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 from aiohttp.abc import AbstractResolver
 
 from pipeline.http_client import AiohttpClient
+from pipeline.judging import PATIENCE, Judge
 from pipeline.pacers.memory import MemoryPaceStore
 from pipeline.pacers.pacer import Pacer
 from pipeline.practice.mischief import bomb
 from pipeline.retrieve import Retriever, retrieve
 from pipeline.robots import RobotsShelf
+from pipeline.source_files import load_sources
 from pipeline.storage.folder import FolderStorage
 from stages.extract import compile_rules
-from stages.records import Page
+from stages.fetch import Done
+from stages.records import Page, Response, Task
 from stages.source import Source, parse_source
 from tests.pipeline.hostile_engine import Answer, HostileEngine, answer, honest, streamed
 from tests.pipeline.kit import LOG, Clock, make_batch, make_retriever
@@ -247,6 +251,110 @@ def test_nesting_and_entities_without_end_are_unreadable(language: str, body: by
     started = time.monotonic()
     assert outcome(answer(body), language) == ("failed", "unreadable")
     assert time.monotonic() - started < 5
+
+
+def kept(work: Callable[[], object]) -> tuple[object, float, float]:
+    """What comes of work beside a loop, its seconds, and the longest that the loop had no turn meanwhile."""
+
+    async def timed() -> tuple[object, float, float]:
+        longest, last, began = 0.0, time.perf_counter(), time.perf_counter()
+        working = asyncio.ensure_future(_awaited(work()))
+        while not working.done():
+            await asyncio.sleep(0.005)
+            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+        return working.result(), time.perf_counter() - began, longest
+
+    return asyncio.run(timed())
+
+
+async def _awaited(found: object) -> object:
+    return await found if inspect.isawaitable(found) else found
+
+
+def judge(source: Source, body: bytes, patience: float = PATIENCE) -> Callable[[], object]:
+    """The judgement of one answer, as a batch comes by it."""
+    rules = compile_rules(source.spec.answer)
+    response = Response(200, {}, body, "http://127.0.0.1:1/s")
+    return lambda: Judge(source, rules, time.time, LOG, patience)(Task("x"), response)
+
+
+SHIPPED = load_sources(None)
+AT = "http://127.0.0.1:1"
+MOST = 6_000_000
+FEED_TAIL = b"</channel></rss>"
+FEED_HEAD = b'<rss xmlns:o="http://a9.com/-/spec/opensearch/1.1/"><channel>'
+NESTED_IN_SEARXNG = b'<article class="result"><h3><a href="/">x</a></h3>'
+
+
+@pytest.mark.parametrize(
+    ("source", "body"),
+    [
+        (
+            SHIPPED["opensearch_feed"].source,
+            FEED_HEAD + b"<o:startIndex>1</o:startIndex>" * 7_500 + FEED_TAIL,
+        ),
+        (SHIPPED["opensearch_feed"].source, FEED_HEAD + b"<item/>" * 700_000 + FEED_TAIL),
+        (SHIPPED["searxng_page"].source, NESTED_IN_SEARXNG * 9_000),
+        (source_at(AT, bytes=MOST), b'<div class="hit">' * 19_000),
+        (source_at(AT, bytes=MOST), (b'<div class="hit">' * 900 + b"<p></p>" * 30_000)),
+        (source_at(AT, bytes=MOST), b'<div class="hit">' * 900 + b"x" * 250_000),
+        (source_at(AT, bytes=MOST), b'<div class="hit"></div>' * 200_000),
+        (source_at(AT, bytes=MOST), b"<div>" * 700_000),
+        (source_at(AT, "xpath", bytes=MOST), b'<div class="hit">' * 200 + b"<p></p>" * 600_000),
+        (source_at(AT, "json", bytes=MOST), b'{"items":[' + b"0," * 2_000_000 + b"0]}"),
+    ],
+    ids=[
+        "start indexes",
+        "items",
+        "searxng in searxng",
+        "hits in hits",
+        "hits round much",
+        "hits round text",
+        "hits",
+        "deep",
+        "xpath hits in hits",
+        "json items",
+    ],
+)
+def test_no_answer_keeps_its_neighbours_waiting(source: Source, body: bytes):
+    """Whatever is nested in what, it is read or given up within seconds, and others have turns meanwhile."""
+    judged, took, longest = kept(judge(source, body))
+    assert judged == Done("failed", "unreadable", len(body))
+    assert took < 8
+    assert longest < 2
+
+
+def test_elements_that_are_opened_anew_do_not_fill_the_memory():
+    """``<b>`` that is never closed is repeated wherever what it stands in ends: 40 kB would become 2 GB."""
+    body = b"<div>" * 2_000 + b"".join(b"<b a=%d>" % n for n in range(2_000)) + b"</div>x" * 2_000
+    few = b"<div>" * 1_000 + b"".join(b"<b a=%d>" % n for n in range(490)) + b"</div>x" * 1_000
+    for hostile in (body, few + few):
+        judged, took, _ = kept(judge(source_at(AT, bytes=MOST), hostile))
+        assert judged == Done("failed", "unreadable", len(hostile))
+        assert took < 5
+
+
+def test_many_honest_rows_are_read():
+    """A thousand results, one row in another, and a large page of them are nothing hostile."""
+    text = b"x" * 400
+    many = (b'<div class="hit"><h3>t</h3><p><a><b>' + text + b"</b></a></p></div>") * 1_000
+    twice = (b'<div class="hit"><h3>t</h3><div class="hit"><h3>u</h3><p>' + text + b"</p></div></div>") * 500
+    for body in (many, twice):
+        judged, _, longest = kept(judge(source_at(AT, bytes=MOST), body))
+        assert isinstance(judged, Done)
+        assert (judged.status, len(judged.results)) == ("ok", 1_000)
+        assert longest < 2
+
+
+def test_a_rule_that_takes_for_ever_costs_its_own_task():
+    """Nobody waits for it beyond seconds: the loop goes on, and so do the neighbours."""
+    text = source_text(AT, "xpath") + '[answer.empty]\nselect = ["//p[number() > number(//b)]"]\n'
+    slow = parse_source(text)
+    body = b"<p>1</p>" * 40_000 + b"<b>2</b>"
+    judged, took, longest = kept(judge(slow, body, patience=1.0))
+    assert judged == Done("failed", "unreadable", len(body))
+    assert took < 1 + 5
+    assert longest < 3
 
 
 DENSE = """
