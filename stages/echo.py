@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
 import msgspec
 import orjson
 
-from stages.body import inflate
+from stages.body import inflate, to_utf8
 from stages.records import Malformed, Response
 
 SHORTEST = 8
@@ -32,7 +33,8 @@ def spellings(secrets: Iterable[str]) -> tuple[bytes, ...]:
             _in_markup(secret),
             in_json,
         )
-        found.update(form.encode() for form in (*forms, in_json.replace("/", "\\/")))
+        escaped = (in_json.replace("/", "\\/"), json.dumps(secret)[1:-1], *_in_careful_json(secret))
+        found.update(form.encode() for form in (*forms, *escaped))
     return tuple(sorted(found, key=lambda form: (-len(form), form)))
 
 
@@ -49,13 +51,27 @@ def without_secrets(response: Response, forms: tuple[bytes, ...], limit: int) ->
         # Whoever judges it finds the same, and reads nothing of it.
         return msgspec.structs.replace(response, headers=headers)
     headers.pop("content-encoding", None)
-    return msgspec.structs.replace(response, headers=headers, body=_masked(body, forms))
+    # In another charset the secret is other bytes, so the text is read as whoever judges it would.
+    content_type = headers.get("content-type", "")
+    text = to_utf8(body, content_type)
+    if text is not body:
+        headers["content-type"] = f"{content_type.partition(';')[0]}; charset=utf-8"
+    return msgspec.structs.replace(response, headers=headers, body=_masked(text, forms))
 
 
 def _in_markup(text: str) -> str:
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#x27;")):
         text = text.replace(character, entity)
     return text
+
+
+def _in_careful_json(text: str) -> tuple[str, str]:
+    """As JSON that could stand in markup is written (Go, .NET): small hexadecimal digits, and large ones."""
+    small = large = orjson.dumps(text.replace('"', "\0")).decode()[1:-1].replace("\\u0000", "\\u0022")
+    for character in "<>&'+":
+        small = small.replace(character, f"\\u{ord(character):04x}")
+        large = large.replace(character, f"\\u{ord(character):04X}")
+    return small, large
 
 
 def _masked(data: bytes, forms: tuple[bytes, ...]) -> bytes:

@@ -43,7 +43,9 @@ def place_of(address: str) -> Place:
         return "closed"
     if found.is_link_local or found.is_multicast or found.is_reserved or found.is_unspecified:
         return "closed"
-    return "public" if found.is_global else "private"
+    # What sites once had for themselves (fec0::/10), which some releases of Python call global.
+    inside = isinstance(found, IPv6Address) and found.is_site_local
+    return "public" if found.is_global and not inside else "private"
 
 
 @lru_cache(maxsize=1024)  # asked again for every request

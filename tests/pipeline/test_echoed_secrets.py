@@ -16,6 +16,9 @@ from tests.pipeline.hostile_engine import Answer, HostileEngine, answer
 from tests.pipeline.kit import table_rows
 
 VALUE = 'k3y/T0ken+that="nobody"&sees'
+CAREFUL = rb"k3y/T0ken\u002Bthat=\u0022nobody\u0022\u0026sees"
+"""The same as .NET writes it in JSON."""
+
 SOURCE = """name = "keyed"
 kind = "api"
 summary = "x"
@@ -57,13 +60,19 @@ ECHOES: dict[str, Answer] = {
     "moved": answer(b"", status=302, Location=f"/moved?key={quote(VALUE, safe='')}"),
     "away": answer(b"", status=302, Location=f"http://other.example/?key={quote(VALUE)}"),
     "/moved": answer(rows(), JSON),
+    "utf-16": answer(rows(text=VALUE).decode().encode("utf-16"), JSON),
+    "utf-16 as told": answer(rows(text=VALUE).decode().encode("utf-16-le"), f"{JSON}; charset=utf-16-le"),
+    "latin": answer(rows(text=f"caf\u00e9 {VALUE}").decode().encode("latin-1"), f"{JSON}; charset=latin-1"),
+    "careful": answer(rows(text="CAREFUL").replace(b"CAREFUL", CAREFUL), JSON),
 }
+OTHERS = ("utf-16", "utf-16 as told", "latin", "careful")
 FORMS = {
     VALUE,
     quote(VALUE),
     quote(VALUE, safe=""),
     VALUE.replace("/", "\\/"),
     orjson.dumps(VALUE).decode()[1:-1],
+    CAREFUL.decode(),
 }
 
 
@@ -92,7 +101,7 @@ def test_a_secret_that_comes_back_is_in_no_row_log_or_message(
     assert not shown(str(found))
     assert not shown("".join(capsys.readouterr()))
     assert {word: (row[1], row[2]) for word, row in found.items()} == {
-        **dict.fromkeys(("plain", "packed", "address", "slashes", "moved", "honest"), ("ok", "")),
+        **dict.fromkeys(("plain", "packed", "address", "slashes", "moved", "honest", *OTHERS), ("ok", "")),
         "failed": ("failed", "engine_error"),
         "broken": ("failed", "http_500"),
         "unread": ("failed", "unreadable"),
