@@ -63,12 +63,14 @@ def streamed(total: int, *, told: bool, chunked: bool = False, start: bytes = b"
 class HostileEngine:
     """Serves on a loopback port in a thread of its own, for as long as the block.
 
-    ``answers`` are by keyword, or by path where they begin with ``/``. ``asked`` has every target in order.
+    ``answers`` are by keyword, or by path where they begin with ``/``. ``asked`` has every target in order,
+    ``heads`` what was sent with it.
     """
 
     def __init__(self, answers: dict[str, Answer], language: str = "css") -> None:
         self.answers = answers
         self.asked: list[str] = []
+        self.heads: list[bytes] = []
         self.base_url = ""
         self._language = language
         self._ready: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -105,6 +107,7 @@ class HostileEngine:
             head = await reader.readuntil(b"\r\n\r\n")
             target = head.split(b" ", 2)[1].decode()
             self.asked.append(target)
+            self.heads.append(head)
             keyword = "".join(parse_qs(urlsplit(target).query).get("q", []))
             chosen = self.answers.get(urlsplit(target).path, self.answers.get(keyword))
             if chosen is None:

@@ -14,6 +14,7 @@ from pipeline.practice.faults import Fault
 from pipeline.practice.server import PracticeEngine
 from stages.records import Request, Response
 from stages.source import Limits
+from tests.pipeline.hostile_engine import HostileEngine, answer
 
 
 def send(url: str, times: int = 1, **limits: float) -> Response:
@@ -146,6 +147,25 @@ def test_an_answer_that_is_no_http_is_named():
             server.close()
 
     assert asyncio.run(asked()).failure in ("not_http", "connection")
+
+
+def test_a_proxy_of_the_environment_is_not_asked(engine: PracticeEngine, monkeypatch: pytest.MonkeyPatch):
+    """It would be connected to in the engine's place, past every look at where addresses lead."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    response = send(f"{engine.base_url}/search?q=json")
+    assert (response.status, response.failure) == (200, "")
+    assert len(engine.arrivals) == 1
+
+
+def test_a_cookie_is_not_brought_back():
+    """Each request says what the source's file says, and nothing that an engine planted before."""
+    planted = answer(b"hi", Set_Cookie="session=1; Path=/")
+    with HostileEngine({"a": planted}) as hostile:
+        for _ in range(2):
+            send(f"{hostile.base_url}/s?q=a", times=2)
+        assert len(hostile.heads) == 4
+        assert not any(b"cookie" in head.lower() for head in hostile.heads)
 
 
 def test_a_post_carries_its_body(engine: PracticeEngine):
