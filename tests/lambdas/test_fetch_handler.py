@@ -73,10 +73,26 @@ def test_bad_batches_fail_no_neighbour(account: Account, engine: Engine, said: S
     assert f"staged object {keys.staged(damaged)}" in err
 
 
+def test_a_time_out_longer_than_a_function_lives_leaves_something_asked(
+    account: Account, engine: Engine, said: Said
+):
+    """A request may take half of an invocation then, and the log says so; nothing waits in vain for ever."""
+    longest = api_source().source.spec.limits.timeout
+    batch = make_batch(["a", "b"])
+    event = account.event(FETCH, batch_body(batch))
+    assert fetching(account, engine)(event, Context(MARGIN + longest - 5)) == {"batchItemFailures": []}
+    assert sorted(engine.asked) == ["a", "b"]
+    assert set(decode_staged(account.storage.get(keys.staged(batch))).columns.pages.status) == {"ok"}
+    assert "limits.timeout is longer than half a function's time" in said()[1]
+
+
 @pytest.mark.timeout(60)
 def test_out_of_time_it_stages_what_it_has_and_sends_the_rest(account: Account, engine: Engine):
     """It ends well before Lambda would end it; the remainder goes on where it was, nothing is asked twice."""
     handler = fetching(account, engine, rate=10.0, burst=1)
+    handler(account.event(FETCH, batch_body(make_batch(["first"], batch_no=2))), Context())
+    engine.asked.clear()
+    account.drawn("serpline-results")
     batch = make_batch([f"k{number}" for number in range(40)])
     began = time.monotonic()
     event = account.event(FETCH, batch_body(batch))
