@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from pipeline.errors import PipelineError
+from pipeline.http_client import Slot
 from pipeline.iceberg import UnknownOutcome
 from pipeline.queues.protocol import Received
 from pipeline.retrieve import Retrieved, Retriever
@@ -17,7 +18,8 @@ from pipeline.simulate.replacing import SimulatedGroup
 from pipeline.simulate.storage import SimulatedStorage
 from pipeline.simulate.world import Parts
 from pipeline.steps.fetch import FetchStep
-from stages.records import Batch
+from stages.records import Batch, Request, Response
+from stages.source import Limits
 from stages.staged import read_header
 
 
@@ -181,6 +183,54 @@ class SpendthriftFetch(FetchStep):
         return super()._ask(batch)
 
 
+class Unpunctual:
+    """A client that sends what is late."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def send(self, request: Request, limits: Limits, slot: Slot | None = None) -> Response:
+        async def leave() -> bool:
+            if slot is not None:
+                await slot()
+            return True
+
+        return await self._client.send(request, limits, leave)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+class UnpunctualFetch(FetchStep):
+    """Looks at the clock before there is a connection, and not after."""
+
+    def _ask(self, batch: Batch) -> Retrieved:
+        real = self._retriever
+        try:
+            self._retriever = msgspec.structs.replace(real, client=Unpunctual(real.client))
+            return super()._ask(batch)
+        finally:
+            self._retriever = real
+
+
+class RushingFetch(FetchStep):
+    """Asks at three times the rate of the source's file."""
+
+    def _ask(self, batch: Batch) -> Retrieved:
+        real = self._retriever
+        pace = real.source.spec.politeness
+        spec = msgspec.structs.replace(
+            real.source.spec, politeness=msgspec.structs.replace(pace, rate=3 * pace.rate)
+        )
+        try:
+            self._retriever = msgspec.structs.replace(
+                real, source=msgspec.structs.replace(real.source, spec=spec)
+            )
+            return super()._ask(batch)
+        finally:
+            self._retriever = real
+
+
 class HastyFetch(FetchStep):
     """Takes a closing for told before it was."""
 
@@ -244,6 +294,8 @@ SABOTEURS: dict[str, Parts] = {
     "all sources have the same limits": Parts(fetch=UniformFetch),
     "a batch is asked twice in one delivery": Parts(fetch=DoubtingFetch),
     "a quota is not looked at": Parts(fetch=SpendthriftFetch),
+    "what comes too late is sent all the same": Parts(fetch=UnpunctualFetch),
+    "a source is asked at three times its rate": Parts(fetch=RushingFetch),
     "a closing is forgotten before it is told": Parts(fetch=HastyFetch),
     "compaction replaces files that are gone": Parts(group=CarelessGroup),
     "compaction drops what came since it read": Parts(group=StaleGroup),

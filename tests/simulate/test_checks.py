@@ -14,7 +14,7 @@ from pipeline.simulate.operators import conduct_once
 from pipeline.simulate.timeline import START
 from pipeline.simulate.world import Parts, World
 from stages.closings import noted
-from stages.pace import PaceState
+from stages.pace import GRACE, PaceState
 from stages.records import Closing
 from stages.tables import CLOSINGS
 
@@ -77,6 +77,29 @@ def test_a_closing_that_a_later_one_says_too_needs_no_row():
     world.paces.store("alpha", PaceState())
     commit(world, {"id": later, "source": "alpha", "event": "closed"})
     checks.check_told(world)
+    world.timeline.close()
+
+
+def test_no_moment_holds_more_than_rate_and_burst():
+    """By the highest pace of any release, with the grace of a slot and what clocks differ."""
+    world = World(Random(1), Parts())
+    terms = world.deployment.loaded["alpha"].source.spec.politeness
+    interval = 1.0 / terms.rate
+    fair = [START + n * interval for n in range(50)]
+    world.engine.arrivals["alpha"] = [*[START] * (terms.burst - 1), *fair]
+    checks.check_rate(world)
+    late = 0.9 * GRACE
+    world.engine.arrivals["alpha"] = [moment + late * (n % 2) for n, moment in enumerate(fair)]
+    checks.check_rate(world)
+    most = int(terms.burst + terms.rate * GRACE)
+    world.engine.arrivals["alpha"] = [START] * (most + 1)
+    with pytest.raises(Violation, match="source alpha was asked faster"):
+        checks.check_rate(world)
+    world.skew = 2 * interval
+    checks.check_rate(world)
+    world.engine.arrivals["alpha"] = [START + n * 0.9 * interval for n in range(10_000)]
+    with pytest.raises(Violation, match="source alpha was asked faster"):
+        checks.check_rate(world)
     world.timeline.close()
 
 

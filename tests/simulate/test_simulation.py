@@ -45,7 +45,14 @@ STRIKES = [
         "late deliveries",
     ),
     *("storm", "replaces", "control", "ask robots", "stalled"),
-    *("late switch", "void pace", "void commit", "killed before compaction", "killed after compaction"),
+    *(
+        "too late",
+        "late switch",
+        "void pace",
+        "void commit",
+        "killed before compaction",
+        "killed after compaction",
+    ),
     *("throttled compaction", "lost reply of compaction", "quota"),
 ]
 
