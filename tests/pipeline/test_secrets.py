@@ -18,7 +18,7 @@ from pipeline.errors import Misuse
 from pipeline.http_client import AiohttpClient
 from pipeline.settings import read_secret
 from pipeline.source_files import load_sources, read_secrets, ready_sources
-from stages.fetch import followed, plan_request
+from stages.fetch import Follow, followed, plan_request
 from stages.records import Request
 from stages.source import Limits
 from tests.pipeline.kit import make_batch
@@ -181,12 +181,12 @@ def test_a_planned_request_does_not_know_the_secret(keyed: list[dict[str, str]],
 def test_a_redirect_takes_the_secret_to_its_own_host_only():
     """A host that the file allows is still another host; so is the same one on another port or scheme."""
     request = Request("POST", "https://a.example/1", {"Accept": "x"}, b"q", {"Key": "{secret:K}"})
-    same = followed(request, "https://a.example/2")
+    same = followed(request, Follow("https://a.example/2"))
     assert (same.method, same.url, same.body) == ("GET", "https://a.example/2", None)
     assert same.secret_headers == request.secret_headers
     for url in ("https://b.example/2", "https://a.example:444/2", "http://a.example/2"):
-        assert followed(request, url).secret_headers == {}
-        assert followed(request, url).headers == request.headers
+        assert followed(request, Follow(url)).secret_headers == {}
+        assert followed(request, Follow(url)).headers == request.headers
 
 
 def test_an_error_on_the_way_does_not_show_it():
