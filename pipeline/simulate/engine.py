@@ -26,8 +26,8 @@ SHUT = (120.0, 120.0, 2_000.0)
 STALL = 4.0
 """Seconds for which a process stands still, at most."""
 
-CONNECTING = 1.0
-"""Seconds that a new connection takes, on average: a slot's grace is a quarter of that."""
+CUT = 4.0
+"""Seconds for which connections wait for a name server, or for a network, on average."""
 
 ROBOTS = "/robots.txt"
 
@@ -41,11 +41,15 @@ class Engine:
         self.arrivals: dict[str, list[float]] = {}
         """When each source was asked, also for its robots.txt."""
         self._shut_until: dict[str, float] = {}
+        self._cut_until: dict[str, float] = {}
 
-    def connecting(self) -> float:
-        """Seconds until there is a connection; most are kept from before."""
-        random, weather = self.faults.random, self.faults.weather
-        return random.expovariate(1 / CONNECTING) if self.faults.happens(weather.handshake) else 0.0
+    def connecting(self, source: str) -> float:
+        """Seconds until there is a connection: where the way is cut, all have theirs when it is mended."""
+        faults = self.faults
+        now = faults.timeline.now
+        if now >= self._cut_until.get(source, 0.0) and faults.happens(faults.weather.cut):
+            self._cut_until[source] = now + faults.random.expovariate(1 / CUT)
+        return max(0.0, self._cut_until.get(source, 0.0) - now)
 
     def answer(self, source: str, url: str) -> tuple[float, Response]:
         """Seconds until the answer, and the answer."""
@@ -96,7 +100,7 @@ class Client:
         slot: Slot | None = None,
     ) -> Response:
         """Ask once, when there is a connection and the slot has not passed."""
-        await asyncio.sleep(self._engine.connecting())
+        await asyncio.sleep(self._engine.connecting(self._source))
         if slot is not None and not await slot():
             self._engine.faults.note(self._life.name, "too late")
             return Response(0, {}, b"", request.url, 0, "late")

@@ -42,8 +42,8 @@ class Weather(msgspec.Struct, frozen=True):
     """The engine begins to refuse, and does for a while."""
     engine_moves: float = 0.0
     """An answer stands elsewhere, which is one more request."""
-    handshake: float = 0.0
-    """A request needs a new connection, which takes its time."""
+    cut: float = 0.0
+    """A new connection takes seconds, and so do others meanwhile."""
     latency: float = 0.1
     """Of an answer, on average."""
 
@@ -68,6 +68,6 @@ def draw_weather(random: Random) -> Weather:
         engine_fails=random.choice((0.0, 0.03, 0.2)),
         engine_refuses=random.choice((0.0, 0.002, 0.01)),
         engine_moves=random.choice((0.0, 0.0, 0.05, 0.4)),
-        handshake=random.choice((0.0, 0.0, 0.1, 0.5)),
         latency=random.choice((0.05, 0.3, 1.0)),
+        cut=random.choice((0.0, 0.0, 0.02, 0.1)),
     )
