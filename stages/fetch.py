@@ -107,11 +107,8 @@ def judge_response(
         final = response.failure in ("too_large", "host_not_allowed", "private_address")
         return Done("failed", response.failure) if final else Retry(response.failure)
     body, unread = _opened(response, source.spec.limits.bytes)
-    if (
-        status != 200
-        and body
-        and shows_refusal(extractor, to_utf8(body, response.headers.get("content-type", "")))
-    ):
+    text = to_utf8(body, response.headers.get("content-type", "")) if status != 200 else b""
+    if text and shows_refusal(extractor, text):
         return Refused("refusal_page", retry_after)
     said = _by_status(source, response)
     if said is not None:

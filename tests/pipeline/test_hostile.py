@@ -296,7 +296,7 @@ NESTED_IN_SEARXNG = b'<article class="result"><h3><a href="/">x</a></h3>'
         (SHIPPED["opensearch_feed"].source, FEED_HEAD + b"<item/>" * 700_000 + FEED_TAIL),
         (SHIPPED["searxng_page"].source, NESTED_IN_SEARXNG * 9_000),
         (source_at(AT, bytes=MOST), b'<div class="hit">' * 19_000),
-        (source_at(AT, bytes=MOST), (b'<div class="hit">' * 900 + b"<p></p>" * 30_000)),
+        (source_at(AT, bytes=MOST), b'<div class="hit">' * 1_400 + b"<p></p>" * 600_000),
         (source_at(AT, bytes=MOST), b'<div class="hit">' * 900 + b"x" * 250_000),
         (source_at(AT, bytes=MOST), b'<div class="hit"></div>' * 200_000),
         (source_at(AT, bytes=MOST), b"<div>" * 700_000),
@@ -327,8 +327,8 @@ def test_no_answer_keeps_its_neighbours_waiting(source: Source, body: bytes):
 def test_elements_that_are_opened_anew_do_not_fill_the_memory():
     """``<b>`` that is never closed is repeated wherever what it stands in ends: 40 kB would become 2 GB."""
     body = b"<div>" * 2_000 + b"".join(b"<b a=%d>" % n for n in range(2_000)) + b"</div>x" * 2_000
-    few = b"<div>" * 1_000 + b"".join(b"<b a=%d>" % n for n in range(490)) + b"</div>x" * 1_000
-    for hostile in (body, few + few):
+    few = b"<div>" * 900 + b"".join(b"<b a=%d>" % n for n in range(500)) + b"</div>x" * 900 + b"</b>" * 500
+    for hostile in (HIT + body, HIT + few + few):
         judged, took, _ = kept(judge(source_at(AT, bytes=MOST), hostile))
         assert judged == Done("failed", "unreadable", len(hostile))
         assert took < 5

@@ -106,6 +106,29 @@ def test_a_trial_that_was_never_sent_is_the_next_one_s():
     assert not pacer.state(API).trial_until
 
 
+def test_a_trial_is_nobody_else_s_for_as_long_as_its_answer_may_take():
+    """A source that may take ten minutes to answer has one trial open, not one a minute."""
+    clock = Clock()
+    pacer = Pacer(MemoryPaceStore(), clock)
+    open_until: list[float] = []
+
+    class Looking(Engine):
+        async def send(self, request: Request, limits: Limits, slot: Slot | None = None) -> Response:
+            response = await super().send(request, limits, slot)
+            open_until.append(pacer.state(API).trial_until)
+            return response
+
+    retriever = make_retriever(Looking(clock=clock), clock, pacer, rest=60)
+    spec = retriever.source.spec
+    spec = msgspec.structs.replace(spec, limits=msgspec.structs.replace(spec.limits, timeout=600.0))
+    source = msgspec.structs.replace(retriever.source, spec=spec)
+    pacer.refuse(API, spec.politeness, None, "http_429")
+    clock.now += 61
+    patient = msgspec.structs.replace(retriever, source=source)
+    asyncio.run(retrieve(make_batch(["a"]), patient, lambda: math.inf))
+    assert open_until[0] > clock() + 600
+
+
 class Refusing(Engine):
     """An engine that refuses whatever it is asked, and names the moment."""
 

@@ -125,12 +125,11 @@ def test_who_always_needs_a_new_connection_makes_it_before_its_slot(engine: Prac
     """An engine that keeps none open is asked at nearly its rate, not a slot late for ever."""
 
     class Closing(AiohttpClient):
-        """As if the engine closed every connection after its answer."""
+        """As if the engine closed every connection at once, used or not."""
 
         async def send(self, request: Request, limits: Limits, slot: Slot | None = None) -> Response:
             response = await super().send(request, limits, slot)
-            if not response.failure:
-                await self.close()
+            await self.close()
             return response
 
     async def asked() -> Retrieved:
