@@ -6,7 +6,6 @@ Bodies come as they went over the wire; ``stages.body`` inflates them, with the 
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -14,14 +13,13 @@ from typing import Protocol
 
 import aiohttp
 import msgspec
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 from aiohttp.connector import Connection
-from aiohttp.resolver import ThreadedResolver
 from aiohttp.tracing import Trace
 from yarl import URL
 
+from pipeline.guarded_hosts import GuardedResolver, PrivateAddress, check_host
 from stages.echo import spellings, without_secrets
-from stages.hosts import may_connect, place_named
 from stages.records import Request, Response
 from stages.source import Limits
 from stages.template import fill_secrets
@@ -46,10 +44,6 @@ class HttpClient(Protocol):
 
     async def close(self) -> None:
         """Give back the connections."""
-
-
-class PrivateAddress(OSError):
-    """A host has no address but those that the source may not be asked at."""
 
 
 class _Late(Exception):
@@ -83,32 +77,6 @@ class _Connector(aiohttp.TCPConnector):
             raise
         connection.release()
         raise _Late
-
-
-class GuardedResolver(AbstractResolver):
-    """The system's answers without addresses of private networks, this machine and reserved ones.
-
-    What this gives is what is connected to, so a name whose answer changes is judged by the answer used.
-    """
-
-    def __init__(self, *, private_hosts: bool, resolver: AbstractResolver | None = None) -> None:
-        """Needs the running loop. ``resolver`` takes the system's place."""
-        self._private_hosts = private_hosts
-        self._resolver = resolver if resolver is not None else ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """The addresses of a host; raises ``PrivateAddress`` where none of them may be asked."""
-        found = await self._resolver.resolve(host, port, family)
-        kept = [one for one in found if may_connect(host, one["host"], private_hosts=self._private_hosts)]
-        if found and not kept:
-            raise PrivateAddress(f"{host} has private addresses only")
-        return kept
-
-    async def close(self) -> None:
-        """Give back what the resolver holds."""
-        await self._resolver.close()
 
 
 class AiohttpClient:
@@ -163,7 +131,7 @@ class AiohttpClient:
                 GuardedResolver(private_hosts=self._private_hosts, resolver=self._resolver)
             )
         url = URL(request.url, encoded=True)
-        self._check_host(url.host if url.host is not None else "")
+        check_host(url.host if url.host is not None else "", private_hosts=self._private_hosts)
         async with self._session.request(
             request.method,
             url,
@@ -175,12 +143,6 @@ class AiohttpClient:
             heard.headers = {name.lower(): value for name, value in response.headers.items()}
             heard.body, whole = await _read(response, limits.bytes, request.enough)
             heard.failure = "" if whole else "too_large"
-
-    def _check_host(self, host: str) -> None:
-        """An address in the URL itself is seen by no resolver. Raises ``PrivateAddress``."""
-        place = place_named(host)
-        if place == "closed" or (place == "private" and not self._private_hosts):
-            raise PrivateAddress(f"{host} is a private address")
 
     def _headers(self, request: Request) -> dict[str, str]:
         if not request.secret_headers:

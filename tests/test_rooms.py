@@ -59,7 +59,7 @@ STAGES_MAY = PURE_STDLIB | {
 DRIVERS_OF_ONE_PLACE = {
     "kombu": "pipeline/queues/kombu",
     "redis": "pipeline/pacers/redis.py pipeline/queues/kombu",
-    "aiohttp": "pipeline/http_client.py pipeline/practice/",
+    "aiohttp": "pipeline/http_client.py pipeline/guarded_hosts.py pipeline/practice/",
     "duckdb": "pipeline/query",
     "sqlglot": "pipeline/query",
     "pyiceberg": "pipeline/iceberg.py pipeline/glue.py pipeline/folder_catalog.py pipeline/attaching.py "
