@@ -116,7 +116,8 @@ class Response(msgspec.Struct, frozen=True):
 
     ``failure`` names what went wrong below HTTP (``timeout``, ``connection``, ``cut_short``,
     ``too_large``, ``dns``, ``private_address``; ``late`` where nothing was sent) and is empty where a whole
-    answer arrived; ``status`` is 0 where no status line came. ``latency_ms`` runs from sending to the last byte.
+    answer arrived; ``status`` is 0 where no status line came. ``latency_ms`` runs from sending to the last
+    byte.
     """
 
     status: int
