@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -69,3 +70,17 @@ def test_work_that_had_not_begun_when_it_was_interrupted_is_interrupted_again():
     with ctrl_c(after=0.1):
         interruptible(stopped.wait, interrupt)
     assert len(calls) == 3
+
+
+def test_a_signal_ends_it_wherever_it_falls():
+    """Before the work began, while its thread starts, or later: nobody waits for what nobody wants any more."""
+    main = threading.main_thread().ident
+    assert main is not None
+    begun = time.monotonic()
+    for number in range(60):
+        ended = threading.Event()
+        timer = threading.Timer(number * 1e-4, signal.pthread_kill, (main, signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            timer.start()
+            interruptible(partial(ended.wait, 30), ended.set)
+    assert time.monotonic() - begun < 25
