@@ -15,12 +15,35 @@ from tests.emulator.tools import missing
 SUITES = {name: Path(__file__).parent / name for name in ("emulator", "terraform")}
 MISSING = pytest.StashKey[str]()
 
-ON_AWS = ("tests/emulator/", "tests/lambdas/", "tests/terraform/", "tests/pipeline/test_planning.py")
-"""One process runs these one after another: they share packages, an emulator and what it counted."""
+MEASURING = "tests/emulator/test_measure.py"
+"""It has a system of its own."""
+
+TOGETHER = {
+    "tests/pipeline/test_planning.py": "tests/emulator/",  # what the emulator counted
+    **{f"tests/{folder}/": f"tests/{folder}/" for folder in ("emulator", "lambdas", "terraform")},
+}
+"""What goes to one process, one after another, because it shares what it starts. Else that is a file."""
+
+LONGEST = (
+    "tests/emulator/",
+    MEASURING,
+    "tests/pipeline/test_crash_points.py",
+    "tests/pipeline/test_local.py",
+    "tests/simulate/test_simulation.py",
+    "tests/lambdas/",
+    "tests/terraform/",
+    "tests/pipeline/test_workers.py",
+    "tests/stages/test_ten_million.py",
+    "tests/pipeline/test_readers.py",
+    "tests/pipeline/test_catalog.py",
+)
+"""What begins first, so that no process is left with it at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Find out which suites lack their tools."""
+    """Put the longest first, and find out which suites lack their tools."""
+    ranks = {group: rank for rank, group in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(_group(item.nodeid), len(ranks)))
     for name, folder in SUITES.items():
         suite = [item for item in items if folder in item.path.parents]
         reason = missing(name) if suite else ""
@@ -29,7 +52,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Grouped(LoadScopeScheduling):
-    """Gives each group of tests to one process."""
+    """Gives each group of tests to one process, in the order in which they were collected."""
+
+    def __init__(self, config: pytest.Config, log: Producer) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False
 
     def _split_scope(self, nodeid: str) -> str:
         return _group(nodeid)
@@ -59,5 +86,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _group(nodeid: str) -> str:
-    """Whose tests stay in one process: a file's, so that what it starts is started once."""
-    return "aws" if nodeid.startswith(ON_AWS) else nodeid.partition("::")[0]
+    """Whose tests stay in one process, so that what they start is started once."""
+    file = nodeid.partition("::")[0]
+    if file == MEASURING:
+        return file
+    return next((group for begins, group in TOGETHER.items() if file.startswith(begins)), file)
