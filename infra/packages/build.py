@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from infra.packages.archive import Zip, write_zip
@@ -42,7 +45,9 @@ def _layer(kind: str, target: Target, python: Path | None, layers: Path) -> Path
     prefix = f"{kind}-{target.name}-"
     name = prefix + digest(*locked(lock, target).values(), *rules, compiler, sys.version)
     path = layers / f"{name}.zip"
-    if not path.exists():
+    with _alone(layers):
+        if path.exists():
+            return path
         files = library_files(wheels_of(lock, target, WHEELS))
         if python is not None:
             files |= compiled(files, python)
@@ -51,3 +56,12 @@ def _layer(kind: str, target: Target, python: Path | None, layers: Path) -> Path
             if old != path:
                 old.unlink(missing_ok=True)
     return path
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else makes a layer here meanwhile: two that begin together would load and pack it all twice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
