@@ -184,6 +184,7 @@ def crash_points() -> Iterator[tuple[int, bool]]:
         yield at, True
 
 
+@pytest.mark.timeout(600)  # a minute of reckoning, on a busy machine several
 @pytest.mark.parametrize("keep_queue", [True, False], ids=["queue survives", "queue in memory"])
 def test_a_kill_around_any_side_effect_loses_and_doubles_nothing(tmp_path: Path, *, keep_queue: bool):
     """Whichever effect was the last, the next life ends with every task exactly once.

@@ -222,7 +222,7 @@ def command(path: Path, sources: Path, lake: Path, *more: str) -> subprocess.Pop
     return subprocess.Popen(words, env=environment, **QUIET)  # noqa: S603  # our own words
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path, engine: PracticeEngine):
     """Killed with SIGKILL at 20 random moments, the same command ends with every task once.
 
