@@ -22,7 +22,7 @@ run: $(VENV)/run ## the whole pipeline on this machine: example keywords, the pr
 	@$(BIN)/serpline query --lake $(LAKE) "SELECT keyword, rank, title, url FROM results WHERE rank <= 2 AND keyword LIKE 'how to r%' AND run_id = (SELECT max_by(run_id, fetched_at) FROM pages) ORDER BY keyword, rank LIMIT 12"
 
 test: $(VENV)/dev lint ## every test (servers and tools that are missing are left out; with CI=true that fails)
-	@$(BIN)/python -m pytest --numprocesses 4
+	@$(BIN)/python -m pytest --numprocesses 3
 
 lint: $(VENV)/dev ## ruff, the strict type checker, and the tests of the rooms and names
 	@$(BIN)/ruff check .

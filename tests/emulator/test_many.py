@@ -135,8 +135,9 @@ def test_events_delivered_twice_and_out_of_order_change_nothing(system: System, 
 # 10 pointers where SQS hands it a minute's: it commits, and reads what is there, several times as often here.
 MOST_PER_1000 = {
     "asking": {
-        "dynamodb:GetItem": 30,
-        "dynamodb:UpdateItem": 20,
+        # Where a busy machine lets slots pass, what is left of a batch takes one lease more.
+        "dynamodb:GetItem": 60,
+        "dynamodb:UpdateItem": 40,
         "s3:GetObject": 30,
         "s3:HeadObject": 3,
         "s3:PutObject": 20,
