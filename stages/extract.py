@@ -24,7 +24,7 @@ MAX_ROWS = 10_000
 """Rows of one kind in one answer; engines that give a thousand are generous."""
 
 MAX_NESTED = 10
-"""Rows within rows, on average, of an answer that has many of them."""
+"""Rows within each other in an answer that has many."""
 
 SMALL = 50_000_000
 """Rows times bytes of an answer that needs no look at how its rows nest: they may as they like."""
@@ -128,11 +128,8 @@ def _rows(language: Language, find: Callable[[Any], Any], root: Any, body: bytes
     rows = list(find(root))
     if len(rows) > MAX_ROWS:
         raise Malformed(f"the answer has {len(rows):,} rows")
-    left = MAX_NESTED * len(body)
-    for row in rows if len(rows) * len(body) > SMALL else ():
-        left -= language.size(row)
-        if left < 0:
-            raise Malformed("the answer has rows within rows")
+    if len(rows) * len(body) > SMALL and language.nesting(rows) > MAX_NESTED:
+        raise Malformed("the answer has rows within rows")
     return rows
 
 

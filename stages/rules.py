@@ -35,15 +35,15 @@ Damage = Literal["", "cut", "deep"]
 class Language(msgspec.Struct, frozen=True):
     """One rule language. ``find_first`` gives the first match or None and may stop there.
 
-    ``size`` is how much text a found thing and all below it are, ``damage`` says whether a parser that mends
-    what it reads has left something out.
+    ``nesting`` is how many of some found things stand within each other, ``damage`` says whether a parser
+    that mends what it reads has left something out.
     """
 
     parse: Callable[[bytes], Any]
     find: Callable[[str], Find]
     find_first: Callable[[str], Callable[[Any], Any]]
     read: Callable[[str], Read]
-    size: Callable[[Any], int] = lambda _found: 0
+    nesting: Callable[[list[Any]], int] = lambda _found: 1
     damage: Callable[[Any, bytes], Damage] = lambda _root, _body: ""
 
 
@@ -137,8 +137,24 @@ def _css_read(attribute: str) -> Read:
     return lambda node: squeeze(node.text())
 
 
-def _css_size(node: Any) -> int:
-    return len(node.html or "")  # None for a node of another kind
+def _css_nesting(found: list[Any]) -> int:
+    return _nesting(found, lambda node: node.parent, lambda node: node.mem_id)
+
+
+def _nesting(found: list[Any], above: Callable[[Any], Any], key: Callable[[Any], Any]) -> int:
+    """The most of these that stand within each other; no element is climbed over twice."""
+    counted = {key(one) for one in found}
+    levels: dict[Any, int] = {}
+    for one in found:
+        node, path = one, []
+        while node is not None and key(node) not in levels:
+            path.append(key(node))
+            node = above(node)
+        level = levels[key(node)] if node is not None else 0
+        for passed in reversed(path):
+            level += passed in counted
+            levels[passed] = level
+    return max((levels[one] for one in counted), default=0)
 
 
 def html_text(markup: str) -> str:
@@ -280,10 +296,9 @@ def _xpath_read(attribute: str) -> Read:
     return read
 
 
-def _xpath_size(found: Any) -> int:
-    if not isinstance(found, etree._Element):  # noqa: SLF001  # lxml names its element class so
-        return 0
-    return len(etree.tostring(found, encoding="utf-8", with_tail=False))
+def _xpath_nesting(found: list[Any]) -> int:
+    elements = [one for one in found if isinstance(one, etree._Element)]  # noqa: SLF001  # lxml names it so
+    return _nesting(elements, lambda element: element.getparent(), lambda element: element)
 
 
 # JSON
@@ -384,8 +399,8 @@ def _json_read(attribute: str) -> Read:
 
 
 LANGUAGES = {
-    "css": Language(_css_parse, _css_find, _css_find_first, _css_read, _css_size),
-    "xpath": Language(_html_parse, _xpath_find, _xpath_find_first, _xpath_read, _xpath_size, _html_damage),
-    "xml": Language(_xml_parse, _xpath_find, _xpath_find_first, _xpath_read, _xpath_size, _xml_damage),
+    "css": Language(_css_parse, _css_find, _css_find_first, _css_read, _css_nesting),
+    "xpath": Language(_html_parse, _xpath_find, _xpath_find_first, _xpath_read, _xpath_nesting, _html_damage),
+    "xml": Language(_xml_parse, _xpath_find, _xpath_find_first, _xpath_read, _xpath_nesting, _xml_damage),
     "json": Language(_json_parse, _json_find, _json_find_first, _json_read),
 }
