@@ -301,6 +301,9 @@ def test_plan_refuses_what_is_no_file(tmp_path: Path, capsys: pytest.CaptureFixt
 FACTOR = 2.5
 """Between model and emulator, whose mappings have no window and whose runs are short."""
 
+BUSY = 2.0
+"""Where a busy machine lets slots pass, what is left of a batch takes one lease more, and another."""
+
 
 def test_the_emulators_calls_are_of_the_models_size():
     """``build/aws_calls.json`` has what the functions called for so many tasks, as the emulator saw it."""
@@ -325,7 +328,8 @@ def test_the_emulators_calls_are_of_the_models_size():
         "calls": counted("glue:GetTable", "glue:UpdateTable"),
     }
     for what, real in pairs.items():
-        assert real / FACTOR <= modelled.count(what) <= real * FACTOR, (what, real, modelled.count(what))
+        most = FACTOR * (BUSY if what in ("reads", "writes") else 1.0)
+        assert real / most <= modelled.count(what) <= real * FACTOR, (what, real, modelled.count(what))
 
 
 def test_a_quota_makes_days_of_a_load():
