@@ -9,8 +9,10 @@ from urllib.parse import quote, unquote, urljoin
 
 import msgspec
 
+from stages.css_rules import html_text
 from stages.records import Malformed, Result
-from stages.rules import LANGUAGES, Damage, Language, html_text
+from stages.rule_language import Damage, Language
+from stages.rules import LANGUAGES
 from stages.source import AnswerSpec, FieldRule, Marks, ResultRules, SourceError
 
 _NUMBER = re.compile(r"\d[\d.,'\s\u2019\u066c]*")  # \s has the narrow and unbreakable spaces
